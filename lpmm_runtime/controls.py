@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controls: named semantic sliders as directions, or small non-linear maps, in param space.
+
+A linear control adds `value · direction`. The head angles share one polynomial map P of (yaw, pitch, roll),
+because an angle bends through the linear landmark space; from a base with head angles θ₀ they add
+P(θ₀ + θ) − P(θ₀), so that equal slider steps turn the head by equal angles wherever it starts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+HEAD_CONTROLS = ("headYaw", "headPitch", "headRoll")
+
+
+@dataclass(frozen=True)
+class Control:
+    """One slider as the animator sees it.
+
+    Attributes:
+        name: ARKit's name, or headYaw, headPitch, headRoll.
+        group: "head", "eyes", "brows" or "mouth"; the panel's section.
+        minimum, maximum: the range in which the models were fitted: degrees for the head, else 0 to 1.
+        description: the tooltip, one sentence.
+    """
+
+    name: str
+    group: str
+    minimum: float
+    maximum: float
+    description: str
+
+
+@dataclass(frozen=True)
+class ControlMap:
+    """S(controls): what the sliders add to the params.
+
+    Attributes:
+        names: the linear controls, in the order of `directions`.
+        directions: [c, k] float32, standard deviations for a value of 1.
+        head_exponents: [t, 3] int, the powers of (yaw, pitch, roll) of each term, in units of 30°; none is constant.
+        head_coefficients: [t, k] float32, standard deviations.
+        head_readout: [f, 3] float32, degrees from the features (1, p, p₁..₆ pairwise products).
+    """
+
+    names: tuple[str, ...]
+    directions: Array
+    head_exponents: NDArray[np.int64]
+    head_coefficients: Array
+    head_readout: Array
+
+    def head(self, angles: NDArray[np.floating]) -> Array:
+        """Return P(θ) [k] of head angles [3] (yaw, pitch, roll) in degrees."""
+        terms = np.prod((np.asarray(angles, np.float64) / 30.0) ** self.head_exponents, axis=-1)
+        return (terms @ self.head_coefficients).astype(np.float32)
+
+    def head_angles(self, params: NDArray[np.floating]) -> Array:
+        """Return the head angles [..., 3] (yaw, pitch, roll; degrees) that params [..., k] show."""
+        return (head_features(np.asarray(params, np.float32)) @ self.head_readout).astype(np.float32)
+
+    def offset(self, values: Mapping[str, float], base: NDArray[np.floating]) -> Array:
+        """Return S(controls) [k] in standard deviations.
+
+        Args:
+            values: control values by name; what is missing is 0.
+            base: [k], the params that the controls start from.
+
+        Raises:
+            KeyError: for a name that is no control.
+        """
+        unknown = set(values) - set(self.names) - set(HEAD_CONTROLS)
+        if unknown:
+            raise KeyError(f"no such control: {', '.join(sorted(unknown))}")
+        total = np.zeros(self.directions.shape[1], np.float32)
+        for row, name in enumerate(self.names):
+            value = values.get(name, 0.0)
+            if value:
+                total += np.float32(value) * self.directions[row]
+        angles = np.array([values.get(name, 0.0) for name in HEAD_CONTROLS])
+        if angles.any():
+            start = self.head_angles(base)
+            total += self.head(start + angles) - self.head(start)
+        return total
+
+
+def head_features(params: Array) -> Array:
+    """Return the features [..., f] from which the head angles are read: 1, all params, products of the first six."""
+    first = params[..., :6]
+    rows, columns = np.triu_indices(first.shape[-1])
+    products = first[..., rows] * first[..., columns]
+    return np.concatenate([np.ones_like(params[..., :1]), params, products], axis=-1)

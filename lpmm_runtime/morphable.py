@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The landmark-parameter morphable model: L = L̄ + Σ p_i e_i (paper, Sec. 3.1, Eq. 1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LandmarkModel:
+    """A PCA over landmarks in the unit square of the aligned crop.
+
+    Attributes:
+        mean: [2n] float32, the average landmarks, x and y interleaved.
+        eigenvectors: [k, 2n] float32, orthonormal rows, by falling variance.
+        sigma: [k] float32, the standard deviation of each component over the data, in crop units.
+    """
+
+    mean: Array
+    eigenvectors: Array
+    sigma: Array
+
+    def __post_init__(self) -> None:
+        k, size = self.eigenvectors.shape
+        if self.mean.shape != (size,) or self.sigma.shape != (k,):
+            raise ValueError(
+                f"landmark model: mean {self.mean.shape}, eigenvectors {self.eigenvectors.shape} "
+                f"and sigma {self.sigma.shape} do not fit each other"
+            )
+
+    @property
+    def k(self) -> int:
+        """The number of params."""
+        return len(self.sigma)
+
+    def landmarks(self, params: NDArray[np.floating]) -> Array:
+        """Return landmarks [..., n, 2] in the unit square, for params [..., k] in standard deviations (Eq. 1)."""
+        flat = self.mean + (np.asarray(params, np.float32) * self.sigma) @ self.eigenvectors
+        return flat.reshape(*flat.shape[:-1], -1, 2).astype(np.float32)
+
+    def params(self, landmarks: NDArray[np.floating]) -> Array:
+        """Return the params [..., k], in standard deviations, nearest to landmarks [..., n, 2] of the unit square."""
+        flat = np.asarray(landmarks, np.float32).reshape(*landmarks.shape[:-2], -1)
+        return (((flat - self.mean) @ self.eigenvectors.T) / self.sigma).astype(np.float32)
+
+    def truncated(self, k: int) -> "LandmarkModel":
+        """Return the model of the first k components."""
+        return LandmarkModel(self.mean, self.eigenvectors[:k], self.sigma[:k])
