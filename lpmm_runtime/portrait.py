@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Portraits: photos from files as upright 8-bit RGB, and the aligned crop as pixels."""
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lpmm_runtime.crop import CropSquare
+from lpmm_runtime.errors import PhotoError
+
+Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+SMALLEST_PHOTO = 64
+
+
+def read_image(path: Path) -> Pixels:
+    """Read a photo as [H, W, 3] uint8 RGB, turned upright as its EXIF says.
+
+    Grey and 16-bit pictures are converted; transparent ones are laid over white.
+
+    Raises:
+        PhotoError: if there is no such file, it is no picture, or it is too small to hold a face.
+    """
+    path = Path(path)
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from error
+    pixels = _decode(data)
+    if pixels is None:
+        raise PhotoError(f"{path}: not a picture that can be read (JPEG, PNG, WebP, TIFF, BMP)")
+    height, width = pixels.shape[:2]
+    if min(height, width) < SMALLEST_PHOTO:
+        raise PhotoError(
+            f"{path}: {width} × {height} pixels is too small; {SMALLEST_PHOTO} are needed each way"
+        )
+    return pixels
+
+
+def whole_square(square: CropSquare) -> CropSquare:
+    """Return the nearest square with whole-pixel edges, so that a crop is the photo's own pixels."""
+    side = max(1, round(square.side))
+    left, top = math.floor(square.x - 0.5 * side + 0.5), math.floor(square.y - 0.5 * side + 0.5)
+    return CropSquare(left + 0.5 * side, top + 0.5 * side, float(side))
+
+
+def cut_square(photo: Pixels, square: CropSquare) -> Pixels:
+    """Return the photo's own pixels [side, side, 3] uint8 in a whole-pixel square, its edge repeated outside."""
+    height, width = photo.shape[:2]
+    side, left, top = round(square.side), round(square.left), round(square.top)
+    rows = np.clip(np.arange(top, top + side), 0, height - 1)
+    columns = np.clip(np.arange(left, left + side), 0, width - 1)
+    return photo[rows[:, None], columns[None, :]]
+
+
+def resize(image: NDArray[np.generic], side: int) -> NDArray[np.generic]:
+    """Return a square image [h, h, c] at [side, side, c], averaging when it shrinks; itself at its own size."""
+    if image.shape[0] == side:
+        return image
+    smaller = side < image.shape[0]
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+
+
+def crop_at(photo: Pixels, square: CropSquare, side: int) -> Array:
+    """Return the crop of a square as [side, side, 3] float32 RGB in [0, 1], the photo's edge repeated outside."""
+    pixels = resize(cut_square(photo, whole_square(square)), side)
+    return np.asarray(pixels, np.float32) / np.float32(255)
+
+
+def as_batch(images: Array) -> Array:
+    """Return images [..., H, W, C] as NCHW [n, C, H, W]."""
+    stacked = images.reshape(-1, *images.shape[-3:])
+    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
+
+
+def _decode(data: NDArray[np.uint8]) -> Pixels | None:
+    if not data.size:
+        return None
+    try:
+        stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if stored is None:
+            return None
+        if stored.ndim == 3 and stored.shape[2] == 4:
+            return _over_white(_to_8_bit(stored))
+        # Only this flag obeys the EXIF orientation.
+        colour = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        return None
+    return None if colour is None else cv2.cvtColor(_to_8_bit(colour), cv2.COLOR_BGR2RGB)
+
+
+def _to_8_bit(pixels: NDArray[np.generic]) -> Pixels:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.clip(np.nan_to_num(pixels) * 255.0 + 0.5, 0, 255).astype(np.uint8)
+
+
+def _over_white(pixels: Pixels) -> Pixels:
+    alpha = pixels[..., 3:].astype(np.float32) / 255
+    over = pixels[..., 2::-1] * alpha + 255 * (1 - alpha)
+    return np.rint(over).astype(np.uint8)
