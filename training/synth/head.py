@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A person in motion as geometry: posed vertices, the 68 landmarks with a silhouette contour, and the camera."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lpmm_runtime.crop import square_of_landmarks
+from training.synth import quaternions
+from training.synth.facekit import Body, FaceKit, LandmarkBody, Rig
+from training.synth.motion import Motion
+from training.synth.people import ETHNICITIES, Person
+
+Array = NDArray[np.float32]
+Matrix = NDArray[np.float64]
+
+# How a head turn is shared by the neck.
+_NECK_SHARES = {"neck01": 0.15, "neck02": 0.2, "neck03": 0.25, "head": 0.4}
+# The torso turns about this point, decimetres.
+_TORSO_PIVOT = np.array([0.0, 5.5, 0.0])
+
+# Outward directions of the 17 contour points in the face's own frame (x to the picture's right, y up).
+_CONTOUR_ANGLES = np.linspace(np.pi + 0.12, 2 * np.pi - 0.12, 17)
+_CONTOUR_OUTWARD = np.stack([np.cos(_CONTOUR_ANGLES), np.sin(_CONTOUR_ANGLES)], axis=1)
+
+
+@dataclass(frozen=True)
+class PosedHead:
+    """Rest positions of the body [n, 3] and the transform of each bone [b, 3, 4]."""
+
+    rest: Array
+    transforms: Array
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A perspective camera: `matrix` [4, 4] takes world points to clip space, `eye` [3] is its place."""
+
+    matrix: Matrix
+    eye: NDArray[np.float64]
+
+    def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return picture positions [..., 2] in the unit square, y down, of world points [..., 3]."""
+        homogeneous = np.concatenate([points, np.ones((*points.shape[:-1], 1))], axis=-1) @ self.matrix.T
+        ndc = homogeneous[..., :2] / homogeneous[..., 3:]
+        return np.stack([0.5 + 0.5 * ndc[..., 0], 0.5 - 0.5 * ndc[..., 1]], axis=-1)
+
+
+def pose_head(kit: FaceKit, body: Body, rig: Rig, person: Person, motion: Motion) -> PosedHead:
+    """Return the posed head; `body` is the whole mesh or the landmark subset."""
+    units, targets = motion.kit_weights()
+    morphs = dict(person.morphs)
+    for people, share in zip(ETHNICITIES, person.ethnicity, strict=True):
+        if share > 1e-4:
+            for target, weight in targets.items():
+                if weight:
+                    name = f"{people}/{target}"
+                    morphs[name] = morphs.get(name, 0.0) + weight * share
+    rest = body.morphed(*kit.rows(morphs))
+    gaze = quaternions.multiply(
+        quaternions.about_axis(1, motion.gaze[0]), quaternions.about_axis(0, -motion.gaze[1])
+    )
+    rotations = {"eye.L": gaze, "eye.R": gaze}
+    turn = quaternions.head_rotation(motion.yaw - motion.body_yaw, motion.pitch, motion.roll)
+    for bone, share in _NECK_SHARES.items():
+        rotations[bone] = quaternions.power(turn, share)
+    known = {name: weight for name, weight in units.items() if name in rig.unit_names}
+    transforms = rig.transforms(body.joints @ rest, known, rotations)
+    if motion.body_yaw or motion.body_roll:
+        torso = quaternions.matrix(
+            quaternions.multiply(
+                quaternions.about_axis(1, motion.body_yaw), quaternions.about_axis(2, -motion.body_roll)
+            )
+        )
+        shift = _TORSO_PIVOT - torso @ _TORSO_PIVOT
+        turned = np.einsum("ij,bjk->bik", torso, transforms)
+        turned[:, :, 3] += shift
+        transforms = turned.astype(np.float32)
+    return PosedHead(rest, transforms)
+
+
+def landmark_points(landmark_body: LandmarkBody, head: PosedHead) -> tuple[Array, Array, Array]:
+    """Return world points: landmarks [68, 3], contour candidates [17, c, 3], irises [2, 3] (picture's left first)."""
+    posed = landmark_body.body.skinned(head.rest, head.transforms)
+    rows = landmark_body.rows
+    fixed = (posed[rows.pairs] * rows.pair_weights[..., None]).sum(axis=1)
+    irises = landmark_body.irises
+    iris_weights = irises.weights
+    rest = irises.rest(head.rest)
+    blended = (iris_weights @ head.transforms.reshape(len(head.transforms), 12)).reshape(-1, 3, 4)
+    iris_points = np.einsum("nij,nj->ni", blended[:, :, :3], rest) + blended[:, :, 3]
+    return fixed, posed[rows.contour], iris_points.astype(np.float32)
+
+
+def project_landmarks(points: tuple[Array, Array, Array], camera: Camera) -> tuple[Array, Array]:
+    """Return landmarks [68, 2] and irises [2, 2] in the picture's unit square; the jaw follows the silhouette."""
+    fixed, candidates, irises = points
+    landmarks = camera.project(fixed)
+    contour = camera.project(candidates)
+    up = landmarks[27] - landmarks[8]
+    up = up / (np.linalg.norm(up) + 1e-9)
+    right = np.array([-up[1], up[0]])
+    centre = 0.5 * (landmarks[27] + landmarks[8])
+    outward = _CONTOUR_OUTWARD[:, :1] * right + _CONTOUR_OUTWARD[:, 1:] * up
+    reach = np.einsum("kcd,kd->kc", contour - centre, outward)
+    landmarks[:17] = contour[np.arange(17), reach.argmax(axis=1)]
+    return landmarks.astype(np.float32), camera.project(irises).astype(np.float32)
+
+
+def _perspective(field_of_view: float, near: float, far: float) -> Matrix:
+    focal = 1 / np.tan(field_of_view / 2)
+    matrix = np.diag([focal, focal, (far + near) / (near - far), 0.0])
+    matrix[2, 3] = 2 * far * near / (near - far)
+    matrix[3, 2] = -1.0
+    return matrix
+
+
+def look_at(
+    eye: NDArray[np.float64], target: NDArray[np.float64], up: tuple[float, float, float] = (0, 1, 0)
+) -> Matrix:
+    """Return the view matrix [4, 4] of a camera at `eye` that looks at `target`."""
+    forward = target - eye
+    forward = forward / np.linalg.norm(forward)
+    side = np.cross(forward, up)
+    side /= np.linalg.norm(side)
+    view = np.eye(4)
+    view[:3, :3] = np.stack([side, np.cross(side, forward), -forward])
+    view[:3, 3] = -view[:3, :3] @ eye
+    return view
+
+
+def frontal_camera(centre: NDArray[np.floating], field_of_view: float, half_height: float = 1.1) -> Camera:
+    """Return a camera in front of `centre` (world, decimetres) that sees ± `half_height` there.
+
+    Args:
+        field_of_view: degrees; small is a long lens.
+    """
+    angle = np.radians(field_of_view)
+    distance = half_height / np.tan(angle / 2) + 0.6
+    eye = np.asarray(centre, np.float64) + np.array([0.0, 0.0, distance])
+    return Camera(
+        _perspective(angle, 1.0, distance + 20.0) @ look_at(eye, np.asarray(centre, np.float64)), eye
+    )
+
+
+def crop_camera(camera: Camera, landmarks: NDArray[np.floating], margin: float = 1.0) -> Camera:
+    """Return the camera zoomed to the aligned crop of landmarks [68, 2] that it sees, `margin` times as wide."""
+    square = square_of_landmarks(landmarks)
+    return zoomed(camera, square.x, square.y, square.side * margin)
+
+
+def zoomed(camera: Camera, x: float, y: float, side: float) -> Camera:
+    """Return the camera that shows the square (centre x, y and side, in the unit square, y down) of another's view."""
+    zoom = np.eye(4)
+    zoom[0, 0] = zoom[1, 1] = 1.0 / side
+    zoom[0, 3] = -(2 * x - 1) / side
+    zoom[1, 3] = (2 * y - 1) / side
+    return Camera(zoom @ camera.matrix, camera.eye)
+
+
+class LandmarkSampler:
+    """Landmarks of people in motion without pictures: a millisecond each."""
+
+    def __init__(self, kit: FaceKit) -> None:
+        self.kit = kit
+        self._body = kit.landmark_body
+
+    def points(self, person: Person, motion: Motion) -> tuple[Array, Array, Array]:
+        """Return the world points of `landmark_points`."""
+        head = pose_head(self.kit, self._body.body, self.kit.rig, person, motion)
+        return landmark_points(self._body, head)
+
+    def aligned(self, person: Person, motion: Motion, field_of_view: float = 20.0) -> tuple[Array, Array]:
+        """Return landmarks [68, 2] and irises [2, 2] in the unit square of their own aligned crop."""
+        points = self.points(person, motion)
+        camera = frontal_camera(points[0].mean(axis=0), field_of_view)
+        landmarks, irises = project_landmarks(points, camera)
+        square = square_of_landmarks(landmarks)
+        return square.to_unit(landmarks).astype(np.float32), square.to_unit(irises).astype(np.float32)

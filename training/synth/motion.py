@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a head does: its angles, its expression and its gaze, and how often people do which.
+
+An expression is built from controls (ARKit names, 0 to 1) plus a free remainder of pose units and expression
+targets; both are known exactly, which is what the controls are later fitted from.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# A closed lid overshoots, or a sliver of the eyeball stays visible.
+LID_OVERSHOOT = 0.2
+
+
+@dataclass(frozen=True)
+class ControlPose:
+    """How one control at 1 moves the kit: weights of pose units and of expression targets."""
+
+    units: dict[str, float] = field(default_factory=dict)
+    targets: dict[str, float] = field(default_factory=dict)
+
+
+CONTROL_POSES: dict[str, ControlPose] = {
+    "eyeBlinkLeft": ControlPose(targets={"eye-left-closure": 1.0}),
+    "eyeBlinkRight": ControlPose(targets={"eye-right-closure": 1.0}),
+    "eyeWideLeft": ControlPose(targets={"eye-left-opened-up": 1.0}),
+    "eyeWideRight": ControlPose(targets={"eye-right-opened-up": 1.0}),
+    "eyeSquintLeft": ControlPose(units={"LeftCheekUp": 0.7}, targets={"eye-left-slit": 0.7}),
+    "eyeSquintRight": ControlPose(units={"RightCheekUp": 0.7}, targets={"eye-right-slit": 0.7}),
+    "browInnerUp": ControlPose(
+        targets={
+            "eyebrows-left-inner-up": 1.0,
+            "eyebrows-right-inner-up": 1.0,
+            "eyebrows-left-up": 0.4,
+            "eyebrows-right-up": 0.4,
+        }
+    ),
+    "browDownLeft": ControlPose(targets={"eyebrows-left-down": 1.0}),
+    "browDownRight": ControlPose(targets={"eyebrows-right-down": 1.0}),
+    "browOuterUpLeft": ControlPose(targets={"eyebrows-left-extern-up": 0.8, "eyebrows-left-up": 0.5}),
+    "browOuterUpRight": ControlPose(targets={"eyebrows-right-extern-up": 0.8, "eyebrows-right-up": 0.5}),
+    "jawOpen": ControlPose(units={"JawDrop": 0.8, "UpperLipUp": 0.35}),
+    "jawLeft": ControlPose(units={"ChinLeft": 1.0}),
+    "jawRight": ControlPose(units={"ChinRight": 1.0}),
+    "mouthSmileLeft": ControlPose(units={"MouthLeftPullUp": 1.0, "LeftCheekUp": 0.4}),
+    "mouthSmileRight": ControlPose(units={"MouthRightPullUp": 1.0, "RightCheekUp": 0.4}),
+    "mouthFrownLeft": ControlPose(units={"MouthLeftPullDown": 1.0}),
+    "mouthFrownRight": ControlPose(units={"MouthRightPullDown": 1.0}),
+    "mouthStretchLeft": ControlPose(units={"MouthLeftPullSide": 1.0}),
+    "mouthStretchRight": ControlPose(units={"MouthRightPullSide": 1.0}),
+    "mouthLeft": ControlPose(units={"MouthMoveLeft": 1.0}),
+    "mouthRight": ControlPose(units={"MouthMoveRight": 1.0}),
+    "mouthPucker": ControlPose(units={"LipsKiss": 1.0}),
+    "mouthFunnel": ControlPose(
+        units={"LipsKiss": 0.6, "JawDrop": 0.25, "UpperLipUp": 0.5, "lowerLipDown": 0.4}
+    ),
+    "mouthUpperUp": ControlPose(units={"UpperLipUp": 1.0}),
+    "mouthLowerDown": ControlPose(units={"lowerLipDown": 1.0}),
+    "mouthPress": ControlPose(targets={"mouth-compression": 1.0}),
+    "mouthShrugLower": ControlPose(targets={"mouth-elevation": 0.8}),
+    "noseSneer": ControlPose(units={"NoseWrinkler": 1.0}),
+}
+
+# Preset parts that move the lids, the eyes or the tongue are left to the samplers of those.
+_PRESET_PARTS_LEFT_OUT = ("Lid", "Eye", "Tongue")
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One moment of a head.
+
+    Attributes:
+        yaw, pitch, roll: degrees, as the head controls.
+        body_yaw, body_roll: degrees of the torso.
+        gaze: (yaw, pitch) of both eyes in the head, degrees, signed as the head's.
+        controls: values by control name.
+        units, targets: what comes on top, in the kit's own names.
+    """
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    body_yaw: float = 0.0
+    body_roll: float = 0.0
+    gaze: tuple[float, float] = (0.0, 0.0)
+    controls: dict[str, float] = field(default_factory=dict)
+    units: dict[str, float] = field(default_factory=dict)
+    targets: dict[str, float] = field(default_factory=dict)
+
+    def kit_weights(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the weights of pose units and of expression targets (without people's prefixes)."""
+        units, targets = dict(self.units), dict(self.targets)
+        for name, value in self.controls.items():
+            pose = CONTROL_POSES[name]
+            for unit, weight in pose.units.items():
+                units[unit] = units.get(unit, 0.0) + value * weight
+            for target, weight in pose.targets.items():
+                targets[target] = targets.get(target, 0.0) + value * weight
+        # The lids follow a downward gaze.
+        lowered = max(0.0, -self.gaze[1]) / 40.0
+        for side in ("left", "right"):
+            closure = min(targets.get(f"eye-{side}-closure", 0.0), 1.0)
+            closure += lowered * (1.0 - closure)
+            targets[f"eye-{side}-closure"] = closure * (1.0 + LID_OVERSHOOT * closure)
+            # A closing lid undoes a widened one.
+            if f"eye-{side}-opened-up" in targets:
+                targets[f"eye-{side}-opened-up"] *= max(0.0, 1.0 - closure)
+            if f"eye-{side}-slit" in targets:
+                targets[f"eye-{side}-slit"] *= max(0.0, 1.0 - closure)
+        return units, targets
+
+
+def sample_head_angles(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Return a head pose for a single picture: yaw, pitch, roll with sd 22°, 10°, 8°."""
+    return (
+        float(np.clip(rng.normal(0, 22), -60, 60)),
+        float(np.clip(rng.normal(0, 10), -28, 28)),
+        float(np.clip(rng.normal(0, 8), -30, 30)),
+    )
+
+
+def sample_expression(rng: np.random.Generator, presets: dict[str, dict[str, float]]) -> Motion:
+    """Return an expression with gaze, facing the front.
+
+    Args:
+        presets: the kit's expression presets, pose-unit weights by name.
+    """
+    controls: dict[str, float] = {}
+    units: dict[str, float] = {}
+    targets: dict[str, float] = {}
+
+    def maybe(chance: float, name: str, a: float = 1.2, b: float = 2.0, scale: float = 1.0) -> None:
+        if rng.random() < chance:
+            controls[name] = controls.get(name, 0.0) + scale * float(rng.beta(a, b))
+
+    def pair(chance: float, stem: str, a: float = 1.2, b: float = 2.0) -> None:
+        """Both sides about equally, or, one time in four, one side alone."""
+        if rng.random() >= chance:
+            return
+        value = float(rng.beta(a, b))
+        alone = rng.random()
+        for side, spared in (("Left", alone < 0.125), ("Right", alone > 0.875)):
+            if not spared:
+                controls[stem + side] = float(np.clip(value * rng.uniform(0.85, 1.15), 0, 1))
+
+    if presets and rng.random() < 0.25:
+        chosen = presets[str(rng.choice(sorted(presets)))]
+        strength = rng.uniform(0.4, 1.0)
+        for name, weight in chosen.items():
+            if not any(part in name for part in _PRESET_PARTS_LEFT_OUT):
+                units[name] = strength * weight
+    maybe(0.55, "jawOpen", 1.0, 2.4)
+    pair(0.35, "mouthSmile")
+    pair(0.1, "mouthFrown")
+    pair(0.12, "mouthStretch")
+    maybe(0.17, "mouthPucker", 1.2, 1.6)
+    maybe(0.08, "mouthFunnel", 1.2, 1.6)
+    maybe(0.1, "mouthUpperUp")
+    maybe(0.1, "mouthLowerDown")
+    maybe(0.1, "mouthPress", scale=0.8)
+    maybe(0.08, "mouthShrugLower")
+    if rng.random() < 0.16:
+        maybe(1.0, str(rng.choice(["mouthLeft", "mouthRight"])), scale=0.8)
+    if rng.random() < 0.12:
+        maybe(1.0, str(rng.choice(["jawLeft", "jawRight"])))
+    maybe(0.12, "noseSneer", scale=0.8)
+    pair(0.28, "browOuterUp", 1.2, 1.8)
+    pair(0.28, "browDown", 1.2, 1.8)
+    maybe(0.28, "browInnerUp", 1.2, 1.8)
+    if rng.random() < 0.25:
+        targets["mouth-corner-puller"] = float(rng.beta(1.2, 2.0))
+    if rng.random() < 0.15:
+        targets["mouth-parling"] = 0.8 * float(rng.beta(1.2, 2.0))
+    if rng.random() < 0.1:
+        units["CheeksPump"] = float(rng.beta(1.2, 2.0))
+    controls.update(_sample_lids(rng))
+    gaze = (float(np.clip(rng.normal(0, 10), -28, 28)), float(np.clip(rng.normal(0, 6), -18, 15)))
+    return Motion(gaze=gaze, controls=controls, units=units, targets=targets)
+
+
+def _sample_lids(rng: np.random.Generator) -> dict[str, float]:
+    relaxed = float(np.clip(rng.normal(0.06, 0.1), 0.0, 0.35))
+    kind = rng.random()
+    if kind < 0.11:
+        left = right = 1.0
+    elif kind < 0.24:
+        left = right = float(rng.random())
+    elif kind < 0.30:
+        left, right = (1.0, relaxed) if rng.random() < 0.5 else (relaxed, 1.0)
+    else:
+        left = right = relaxed
+    lids = {"eyeBlinkLeft": left, "eyeBlinkRight": right}
+    if max(left, right) < 0.3:
+        if rng.random() < 0.12:
+            wide = float(rng.beta(1.2, 1.5))
+            lids |= {"eyeWideLeft": wide, "eyeWideRight": wide}
+        elif rng.random() < 0.15:
+            squint = float(rng.beta(1.2, 1.5))
+            lids |= {"eyeSquintLeft": squint, "eyeSquintRight": squint}
+    return lids

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GLSL of the head renderer: one forward pass with materials, a shadow map, a backdrop, and the motion pass."""
+
+# Materials, in the fragment shader's `material`.
+SKIN, CLOTH, STRANDS, EYE, CORNEA, MOUTH = range(6)
+
+SURFACE_VERTEX = """
+#version 330
+in vec3 position; in vec3 normal; in vec2 uv; in float occlusion; in vec3 rest;
+uniform mat4 view_projection; uniform mat4 shadow_matrix; uniform float depth_bias;
+out vec3 world; out vec3 world_normal; out vec2 texcoord; out float baked; out vec4 shadow_coord; out vec3 rest_position;
+void main() {
+    world = position; world_normal = normal; texcoord = uv; baked = occlusion; rest_position = rest;
+    shadow_coord = shadow_matrix * vec4(position + normal * 0.03, 1.0);
+    gl_Position = view_projection * vec4(position, 1.0);
+    gl_Position.z -= depth_bias * gl_Position.w;
+}
+"""
+
+SURFACE_FRAGMENT = """
+#version 330
+in vec3 world; in vec3 world_normal; in vec2 texcoord; in float baked; in vec4 shadow_coord; in vec3 rest_position;
+out vec4 colour;
+uniform sampler2D albedo_map; uniform sampler2DShadow shadow_map; uniform float shadow_on;
+uniform int material; uniform vec3 eye_place;
+uniform vec3 tint; uniform float saturation; uniform float contrast; uniform float gain;
+uniform float shine; uniform float gloss; uniform float darkening;
+uniform vec2 alpha_range;                       // fragments outside [x, y) are dropped
+uniform vec3 key_direction, key_colour, fill_direction, fill_colour;
+uniform vec3 ambient; uniform mat3 ambient_slope; uniform float exposure;
+uniform vec3 neckline; uniform vec3 stripes; uniform float fringe;
+
+float hash(vec2 q) { return fract(sin(dot(q, vec2(12.9898, 78.233))) * 43758.5453); }
+
+void main() {
+    vec4 texel = texture(albedo_map, texcoord);
+    vec3 n = normalize(world_normal);
+    vec3 view = normalize(eye_place - world);
+    vec3 albedo = pow(texel.rgb, vec3(2.2));
+    vec3 wrap = vec3(0.0);
+    float alpha = 1.0, occlusion = baked, direct = 1.0;
+    if (!gl_FrontFacing && material != 0) n = -n;
+
+    if (material == 0) {                        // skin: red light bleeds past the terminator
+        albedo *= tint;
+        albedo = mix(vec3(dot(albedo, vec3(0.3, 0.5, 0.2))), albedo, saturation);
+        wrap = vec3(0.35, 0.2, 0.15);
+    } else if (material == 1) {                 // cloth, cut at the neckline
+        float collar = neckline.x - neckline.y * exp(-rest_position.x * rest_position.x * neckline.z)
+            * step(0.0, rest_position.z);
+        if (rest_position.y > collar) discard;
+        float stripe = step(0.5, fract(rest_position.y * 3.0 + stripes.x * rest_position.x));
+        albedo = mix(tint, tint * stripes.y, stripe * stripes.z);
+        albedo *= 0.9 + 0.2 * hash(floor(rest_position.xy * 40.0));
+    } else if (material == 2) {                 // hair, brows, lashes
+        alpha = texel.a;
+        if (alpha < alpha_range.x || alpha >= alpha_range.y) discard;
+        float ragged = hash(floor(rest_position.xx * 65.0));
+        if (fringe > 0.0 && rest_position.z > 0.75 && abs(rest_position.x) < 0.66 + 0.06 * ragged
+            && rest_position.y < fringe + rest_position.x * rest_position.x * 0.25 + 0.10 * ragged) discard;
+        if (dot(n, view) < 0.0) n = normalize(n - dot(n, view) * view);
+        float light = dot(albedo, vec3(0.3, 0.5, 0.2)) * gain;
+        albedo = tint * (1.0 - contrast + contrast * light);
+        wrap = vec3(0.4);
+    } else if (material == 3) {                 // eyeball: the opaque part of the texture
+        if (texel.a < 0.5) discard;
+        occlusion *= 0.6; direct = 0.72;
+    } else if (material == 4) {                 // cornea: the rest of it, added as reflection
+        if (texel.a >= 0.5) discard;
+        albedo = vec3(0.0);
+    } else {                                    // teeth and tongue, in the mouth's shade
+        albedo *= tint;
+        occlusion *= 0.45 * darkening; direct = 0.65 * darkening;
+    }
+
+    float lit = 1.0;
+    if (shadow_on > 0.5) {
+        vec3 s = shadow_coord.xyz * 0.5 + 0.5;
+        lit = 0.0;
+        for (int i = 0; i < 4; ++i)
+            lit += 0.25 * texture(shadow_map, vec3(s.xy + (vec2(i & 1, i >> 1) - 0.5) * 0.0035, s.z - 0.002));
+    }
+    vec3 key = clamp((dot(n, key_direction) + wrap) / (1.0 + wrap), 0.0, 1.0) * lit;
+    vec3 fill = clamp((dot(n, fill_direction) + wrap) / (1.0 + wrap), 0.0, 1.0);
+    vec3 sky = max(ambient + ambient_slope * n, vec3(0.02));
+    vec3 sum = albedo * (sky * occlusion
+        + (key * key_colour + fill * fill_colour * occlusion) * mix(1.0, occlusion, 0.35) * direct);
+
+    float fresnel = 0.04 + 0.96 * pow(1.0 - clamp(dot(n, view), 0.0, 1.0), 5.0);
+    if (material == 4) fresnel *= 0.3;
+    float tight = pow(max(dot(n, normalize(key_direction + view)), 0.0), gloss) * lit;
+    float broad = pow(max(dot(n, normalize(key_direction + view)), 0.0), gloss * 0.25) * lit;
+    float other = pow(max(dot(n, normalize(fill_direction + view)), 0.0), gloss);
+    sum += (shine * (tight + 0.35 * broad) * key_colour + shine * other * fill_colour
+        + fresnel * sky * 0.25 * min(shine * 4.0, 1.0)) * occlusion;
+    sum = 1.0 - exp(-sum * exposure);
+    colour = vec4(pow(sum, vec3(1.0 / 2.2)), alpha);
+}
+"""
+
+BACKDROP_VERTEX = """
+#version 330
+in vec2 corner; out vec2 texcoord;
+void main() { texcoord = corner * 0.5 + 0.5; gl_Position = vec4(corner, 0.9999, 1.0); }
+"""
+
+# The backdrop writes no coverage: what the head covers is then the picture's alpha.
+BACKDROP_FRAGMENT = """
+#version 330
+in vec2 texcoord; out vec4 colour; uniform sampler2D backdrop;
+void main() { colour = vec4(texture(backdrop, texcoord).rgb, 0.0); }
+"""
+
+SHADOW_VERTEX = """
+#version 330
+in vec3 position; in vec2 uv; uniform mat4 shadow_matrix; out vec2 texcoord;
+void main() { texcoord = uv; gl_Position = shadow_matrix * vec4(position, 1.0); }
+"""
+
+SHADOW_FRAGMENT = """
+#version 330
+in vec2 texcoord; uniform sampler2D albedo_map; uniform float alpha_minimum;
+void main() { if (alpha_minimum > 0.0 && texture(albedo_map, texcoord).a < alpha_minimum) discard; }
+"""
+
+# Where each visible surface point was in another frame: (x, y, depth) in that frame's NDC, and the layer.
+MOTION_VERTEX = """
+#version 330
+in vec3 position; in vec3 source; in vec2 uv; in vec3 rest;
+uniform mat4 view_projection; uniform mat4 source_projection;
+out vec4 source_clip; out vec2 texcoord; out vec3 rest_position;
+void main() {
+    source_clip = source_projection * vec4(source, 1.0); texcoord = uv; rest_position = rest;
+    gl_Position = view_projection * vec4(position, 1.0);
+}
+"""
+
+MOTION_FRAGMENT = """
+#version 330
+in vec4 source_clip; in vec2 texcoord; in vec3 rest_position; out vec4 motion;
+uniform sampler2D albedo_map; uniform float alpha_minimum; uniform float layer; uniform vec3 neckline; uniform float fringe;
+float hash(vec2 q) { return fract(sin(dot(q, vec2(12.9898, 78.233))) * 43758.5453); }
+void main() {
+    if (layer == 2.0 && rest_position.y > neckline.x - neckline.y
+        * exp(-rest_position.x * rest_position.x * neckline.z) * step(0.0, rest_position.z)) discard;
+    if (alpha_minimum > 0.0 && texture(albedo_map, texcoord).a < alpha_minimum) discard;
+    float ragged = hash(floor(rest_position.xx * 65.0));
+    if (layer == 6.0 && fringe > 0.0 && rest_position.z > 0.75 && abs(rest_position.x) < 0.66 + 0.06 * ragged
+        && rest_position.y < fringe + rest_position.x * rest_position.x * 0.25 + 0.10 * ragged) discard;
+    motion = vec4(source_clip.xyz / source_clip.w, layer);
+}
+"""
