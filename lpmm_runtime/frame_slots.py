@@ -7,6 +7,7 @@ frame for another. The client removes a slot's name as soon as it has opened it:
 with the last process that maps it, even if both are killed.
 """
 
+import contextlib
 import importlib.util
 import os
 import struct
@@ -47,6 +48,7 @@ class Slot:
 
     def __init__(self, memory: shared_memory.SharedMemory) -> None:
         self._memory = memory
+        self._buffer: Any = memory.buf
         self.name = memory.name
         self.capacity = memory.size - _PIXELS_AT
 
@@ -67,9 +69,7 @@ class Slot:
         except OSError as error:
             memory.close()
             memory.unlink()
-            raise FrameSlotError(
-                f"no {size >> 20} MiB of shared memory left (/dev/shm): {error.strerror}"
-            ) from error
+            raise FrameSlotError(f"no {size >> 20} MiB of shared memory left (/dev/shm): {error.strerror}") from error
         return Slot(memory)
 
     @staticmethod
@@ -90,9 +90,9 @@ class Slot:
         """Put frame `seq` [H, W, 4] into the slot."""
         height, width, _ = pixels.shape
         # A reader that looks while the pixels change must find no frame at all.
-        _HEADER.pack_into(self._memory.buf, 0, _MAGIC, -1, 0, 0)
-        np.ndarray(pixels.shape, np.uint8, self._memory.buf, _PIXELS_AT)[:] = pixels
-        _HEADER.pack_into(self._memory.buf, 0, _MAGIC, seq, height, width)
+        _HEADER.pack_into(self._buffer, 0, _MAGIC, -1, 0, 0)
+        np.ndarray(pixels.shape, np.uint8, self._buffer, _PIXELS_AT)[:] = pixels
+        _HEADER.pack_into(self._buffer, 0, _MAGIC, seq, height, width)
 
     def read(self, seq: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         """Return a copy of frame `seq` with `shape` [H, W, 4].
@@ -104,23 +104,22 @@ class Slot:
         if depth != 4 or min(height, width) < 1 or height * width * 4 > self.capacity:
             raise FrameSlotError(f"a frame of shape {shape} cannot be in a slot of {self.capacity} bytes")
         expected = (_MAGIC, seq, height, width)
-        found = _HEADER.unpack_from(self._memory.buf)
-        pixels = np.ndarray(shape, np.uint8, self._memory.buf, _PIXELS_AT).copy()
-        if found != expected or _HEADER.unpack_from(self._memory.buf) != expected:
+        found = _HEADER.unpack_from(self._buffer)
+        pixels: NDArray[np.uint8] = np.ndarray(shape, np.uint8, self._buffer, _PIXELS_AT).copy()
+        if found != expected or _HEADER.unpack_from(self._buffer) != expected:
             raise FrameSlotError(f"slot {self.name} holds frame {found[1]}, not frame {seq}")
         return pixels
 
     def close(self) -> None:
         """Let go of the memory; the other process keeps its own hold."""
+        self._buffer = None
         self._memory.close()
 
     def remove(self) -> None:
         """Let go of the memory and remove its name, if the client has not done so."""
-        self._memory.close()
-        try:
+        self.close()
+        with contextlib.suppress(FileNotFoundError):
             self._memory.unlink()
-        except FileNotFoundError:
-            pass
 
 
 class SlotPool:
@@ -184,7 +183,7 @@ class SlotPool:
 
 
 def _reserve(memory: shared_memory.SharedMemory, size: int) -> None:
-    """Take the pages now: where /dev/shm is small (64 MB in a container), writing to it later would be a SIGBUS."""
+    """Take the pages now: where /dev/shm is small (64 MB in a container), a later write would be a SIGBUS."""
     descriptor = getattr(memory, "_fd", -1)
     if hasattr(os, "posix_fallocate") and descriptor >= 0:
         os.posix_fallocate(descriptor, 0, size)
@@ -203,9 +202,9 @@ _private_module: list[ModuleType] = []
 def _untracked() -> ModuleType:
     """Return a private copy of `multiprocessing.shared_memory` that leaves the resource tracker alone.
 
-    Before Python 3.13's `track=False`, opening a slot starts a tracker process (from `sys.executable`, which in
-    Blender need not be a Python) that warns about the slot and unlinks it. Patching the shared module instead
-    would reach into the other add-ons of the same Blender.
+    Before Python 3.13's `track=False`, opening a slot starts a tracker process (from `sys.executable`, which
+    in Blender need not be a Python) that warns about the slot and unlinks it. Patching the shared module
+    instead would reach into the other add-ons of the same Blender.
     """
     if not _private_module:
         spec = importlib.util.find_spec("multiprocessing.shared_memory")

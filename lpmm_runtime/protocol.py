@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What Blender and the runtime say to each other: JSON messages over a loopback connection with an authkey.
 
-Every request is an object with an `op` and a `seq`; the sequence numbers of one connection only rise.
+Every request but `release` has an `op` and a `seq`; the sequence numbers of one connection only rise.
 Every reply names the request it answers: `{"reply": seq, "ok": true, …}` or
 `{"reply": seq, "ok": false, "error": {"code": …, "message": …}}`. A live request that a newer one overtakes
 gets no reply. Pixels never pass here: a frame's reply names the shared-memory slot that holds them
@@ -10,10 +10,12 @@ gets no reply. Pixels never pass here: a frame's reply names the shared-memory s
 | op | more fields | reply |
 |---|---|---|
 | `hello` | `protocol` | `protocol, device, bundle {name, version, path}, k, pid, versions` |
-| `create_character` | `character` (an id of the client's choice), `photo`, `box` | the fields of `CharacterInfo` |
+| `create_character` | `character` (the client's choice), `photo`, `box` | the fields of `CharacterInfo` |
 | `drop_character` | `character` | |
 | `render` | the fields of `RenderRequest` | `character, slot, capacity, shape, ms, retired` |
 | `release` | `slot` | none |
+
+The server's first line on its stdout is a message too: `{"port", "pid", "protocol"}`, or `{"error": {…}}`.
 """
 
 import json
