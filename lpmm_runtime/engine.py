@@ -4,18 +4,30 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lpmm_runtime.backbones import Identity
+from lpmm_runtime.backbones import Identity, create_backbone
 from lpmm_runtime.bundle import Bundle
 from lpmm_runtime.crop import CropSquare
+from lpmm_runtime.errors import ParamsError, PhotoError
+from lpmm_runtime.face_finding import Box, FaceReading, read_face
+from lpmm_runtime.onnx_sessions import Device, OnnxSessions
+from lpmm_runtime.paste import paste
+from lpmm_runtime.portrait import as_batch, crop_at
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
-Box = tuple[float, float, float, float]
 Base = Literal["PHOTO", "NEUTRAL"]
 View = Literal["crop", "full"]
+
+# The crop view's native size ends here; the full view's crop is rendered at most at the second.
+LARGEST_CROP_VIEW = 1024
+LARGEST_CROP = 2048
+SMALLEST_FRAME, LARGEST_FRAME = 16, 4096
+# A crop below this shows a face of some 36 pixels: there is nothing to animate.
+SMALLEST_CROP = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +45,7 @@ class Character:
         pose_latent: [w] float32, v = E(photo).
         base_offset: [w] float32, D(p_base).
         identity: the backbone's cached features.
+        rest_frames: frames at the photo's own latent by size, kept by the engine.
     """
 
     name: str
@@ -45,6 +58,7 @@ class Character:
     pose_latent: Array
     base_offset: Array
     identity: Identity = field(repr=False)
+    rest_frames: dict[int, Array] = field(default_factory=dict, repr=False)
 
     @property
     def photo_size(self) -> tuple[int, int]:
@@ -53,17 +67,32 @@ class Character:
 
 
 class Engine:
-    """A bundle's models on one device; safe to call from several threads."""
+    """A bundle's models on one device; safe to call from several threads.
 
-    def __init__(
-        self, bundle: Bundle, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int | None = None
-    ) -> None:
-        raise NotImplementedError
+    Attributes:
+        bundle: what it was opened with.
+        sessions: the graphs.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int | None = None) -> None:
+        """Open the bundle's graphs.
+
+        Args:
+            device: "auto" is CUDA when it is there, else the CPU.
+            threads: CPU threads of one run; None is the machine's cores, at most 4.
+
+        Raises:
+            BundleError: naming the graph that is wrong.
+            DeviceError: if CUDA is asked for and is not there.
+        """
+        self.bundle = bundle
+        self.sessions = OnnxSessions(bundle, device, threads)
+        self._backbone = create_backbone(bundle.backbone_kind, self.sessions)
 
     @property
     def device(self) -> str:
         """Where the models run: "cuda" or "cpu"."""
-        raise NotImplementedError
+        return self.sessions.device
 
     def create_character(self, photo: Pixels, box: Box | None = None, name: str = "") -> Character:
         """Find the face, align, read and encode it.
@@ -75,10 +104,38 @@ class Engine:
 
         Raises:
             NoFaceError: if there is no face.
-            PhotoError: if the photo or the face is too small.
+            PhotoError: if the face is too small.
             BoxError: if the box is empty or outside the photo.
         """
-        raise NotImplementedError
+        where = name or "photo"
+        reading = self.read_face(photo, box, where)
+        side = round(reading.square.side)
+        if side < SMALLEST_CROP:
+            raise PhotoError(
+                f"{where}: the face is too small ({side} pixels with its surroundings, {SMALLEST_CROP} needed)"
+            )
+        encoder_side = self.sessions.image_side("pose_encoder")
+        image = as_batch(crop_at(photo, reading.square, encoder_side))
+        pose_latent = self.sessions.run("pose_encoder", {"image": image})["pose_latent"][0]
+        crop = crop_at(photo, reading.square, min(side, LARGEST_CROP))
+        unit = reading.square.to_unit(reading.landmarks).astype(np.float32)
+        yaw, pitch, roll = (float(angle) for angle in self.bundle.rig.controls.head_angles(reading.params))
+        return Character(
+            name=name,
+            photo=photo,
+            square=reading.square,
+            box=reading.box,
+            landmarks=reading.landmarks,
+            params=reading.params,
+            head_angles=(yaw, pitch, roll),
+            pose_latent=pose_latent,
+            base_offset=self._pose_offset(reading.params),
+            identity=self._backbone.identify(crop, unit, pose_latent),
+        )
+
+    def read_face(self, photo: Pixels, box: Box | None = None, name: str = "photo") -> FaceReading:
+        """Find and read a face without making a character of it; see `face_finding.read_face`."""
+        return read_face(self.sessions, photo, box, name)
 
     def render(
         self,
@@ -90,6 +147,101 @@ class Engine:
         size: int | None = None,
         pose_latent: NDArray[np.floating] | None = None,
         influence: float = 0.0,
+        take_params: NDArray[np.floating] | None = None,
     ) -> Pixels:
-        """Return the frame [H, W, 4] uint8 RGBA of params [k]; the same inputs give the same bytes."""
-        raise NotImplementedError
+        """Return the frame [H, W, 4] uint8 RGBA; the same inputs give the same bytes on one device.
+
+        Colour is not premultiplied and stands over the portrait's own background; alpha is the head's matte where
+        the bundle has one (0 outside the crop), else 255.
+
+        Args:
+            params: [k], p, standard deviations; `character.params` is rest on the base PHOTO.
+            base: PHOTO gives v̂ = v_photo + D(p) − D(p_base), NEUTRAL v̂ = v̄ + D(p).
+            view: "crop" is the aligned square, "full" the whole photo with the crop pasted back.
+            size: the crop's side in pixels; None is its own (at most 1024 in the crop view). The full view is
+                the photo scaled by as much, and the photo's own size for None.
+            pose_latent: [w], v of a driving take's frame.
+            influence: 0 to 1, how much of the take is mixed in (Fig. 6).
+            take_params: [k], p of the take's frame: its latent is v_take + D(p) − D(p_take). None is p_base.
+
+        Raises:
+            ParamsError: for a wrong shape, a value that is not finite, or a size out of range.
+        """
+        latent = self.pose_latent_of(
+            character,
+            params,
+            base=base,
+            pose_latent=pose_latent,
+            influence=influence,
+            take_params=take_params,
+        )
+        if size is not None and not SMALLEST_FRAME <= size <= LARGEST_FRAME:
+            raise ParamsError(f"size {size} is not {SMALLEST_FRAME} to {LARGEST_FRAME} pixels")
+        native = round(character.square.side)
+        if view == "crop":
+            frame = self._backbone.render(character.identity, latent, size or min(native, LARGEST_CROP_VIEW))
+            return np.rint(frame * np.float32(255)).astype(np.uint8)
+        photo, square = _scaled(character, size or native)
+        frame_size = min(round(square.side), LARGEST_CROP)
+        frame = self._backbone.render(character.identity, latent, frame_size)
+        return paste(photo, square, frame, self._rest_frame(character, frame_size), matte=self.bundle.alpha)
+
+    def pose_latent_of(
+        self,
+        character: Character,
+        params: NDArray[np.floating],
+        *,
+        base: Base = "PHOTO",
+        pose_latent: NDArray[np.floating] | None = None,
+        influence: float = 0.0,
+        take_params: NDArray[np.floating] | None = None,
+    ) -> Array:
+        """Return v̂ [w] of a frame; the arguments are those of `render`."""
+        offset = self._pose_offset(_checked(params, self.bundle.k, "params"))
+        if base == "PHOTO":
+            latent = character.pose_latent + (offset - character.base_offset)
+        else:
+            latent = self.bundle.rig.mean_pose_latent + offset
+        if pose_latent is None or influence == 0.0:
+            return latent
+        if not 0.0 <= influence <= 1.0:
+            raise ParamsError(f"influence {influence} is not 0 to 1")
+        taken = _checked(pose_latent, self.bundle.latent_size, "pose latent")
+        start = character.base_offset
+        if take_params is not None:
+            start = self._pose_offset(_checked(take_params, self.bundle.k, "take params"))
+        return latent + np.float32(influence) * (taken + (offset - start) - latent)
+
+    def _pose_offset(self, params: Array) -> Array:
+        return self.sessions.run("lp_adaptor", {"params": params[None]})["pose_offset"][0]
+
+    def _rest_frame(self, character: Character, size: int) -> Array:
+        rest = character.rest_frames.get(size)
+        if rest is None:
+            rest = self._backbone.render(character.identity, character.pose_latent, size)
+            character.rest_frames.clear()  # one size at a time: a large one is 64 MB
+            character.rest_frames[size] = rest
+        return rest
+
+
+def _scaled(character: Character, side: int) -> tuple[Pixels, CropSquare]:
+    square = character.square
+    if side == round(square.side):
+        return character.photo, square
+    factor = side / square.side
+    width, height = (max(1, round(edge * factor)) for edge in character.photo_size)
+    smaller = factor < 1.0
+    photo = cv2.resize(
+        character.photo, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    )
+    left, top = round(square.left * factor), round(square.top * factor)
+    return photo, CropSquare(left + 0.5 * side, top + 0.5 * side, float(side))
+
+
+def _checked(values: NDArray[np.floating], length: int, what: str) -> Array:
+    array = np.asarray(values, np.float32)
+    if array.shape != (length,):
+        raise ParamsError(f"{what}: shape {array.shape}, not ({length},)")
+    if not np.isfinite(array).all():
+        raise ParamsError(f"{what}: not finite")
+    return array

@@ -48,13 +48,20 @@ def whole_square(square: CropSquare) -> CropSquare:
     return CropSquare(left + 0.5 * side, top + 0.5 * side, float(side))
 
 
-def cut_square(photo: Pixels, square: CropSquare) -> Pixels:
-    """Return the photo's own pixels [side, side, 3] uint8 in a whole-pixel square, its edge repeated outside."""
+def cut_square(photo: Pixels, square: CropSquare, border: int | None = None) -> Pixels:
+    """Return the photo's own pixels [side, side, 3] uint8 in a whole-pixel square.
+
+    Args:
+        border: the value outside the photo; None repeats the photo's edge.
+    """
     height, width = photo.shape[:2]
     side, left, top = round(square.side), round(square.left), round(square.top)
-    rows = np.clip(np.arange(top, top + side), 0, height - 1)
-    columns = np.clip(np.arange(left, left + side), 0, width - 1)
-    return photo[rows[:, None], columns[None, :]]
+    rows, columns = np.arange(top, top + side), np.arange(left, left + side)
+    pixels = photo[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)[None, :]]
+    if border is not None:
+        pixels[(rows < 0) | (rows >= height)] = border
+        pixels[:, (columns < 0) | (columns >= width)] = border
+    return pixels
 
 
 def resize(image: NDArray[np.generic], side: int) -> NDArray[np.generic]:

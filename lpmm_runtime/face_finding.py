@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Face finding: letterbox, find, suppress, then align, read and re-crop until the crop stays."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lpmm_runtime.crop import CropSquare, face_box, square_of_box, square_of_landmarks
+from lpmm_runtime.errors import BoxError, NoFaceError
+from lpmm_runtime.onnx_sessions import OnnxSessions
+from lpmm_runtime.portrait import as_batch, crop_at, cut_square, resize, whole_square
+
+Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+
+# A finding counts from this score on; below SURE_SCORE closer and wider views are searched too.
+FACE_SCORE = 0.5
+SURE_SCORE = 0.8
+SUPPRESS_IOU = 0.35
+# The photo is searched at most at this long side; a face that matters is large enough in it.
+SEARCH_SIDE = 1280
+REFINEMENTS = 4
+# The crop stays when centre and side move by less than this share of the side.
+SETTLED = 0.01
+# A reading that leaves the finding it started from was no face.
+KEPT_IOU = 0.2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A face box (left, top, right, bottom) in photo pixels, and its score in [0, 1]."""
+
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class FaceReading:
+    """What the LP-regressor read in a settled crop.
+
+    Attributes:
+        square: the crop, whole pixels.
+        params: [k] float32, standard deviations.
+        landmarks: [68, 2] float32, photo pixels (pixel centres at +0.5).
+        box: the face box of the landmarks, photo pixels.
+    """
+
+    square: CropSquare
+    params: Array
+    landmarks: Array
+    box: Box
+
+
+def read_face(
+    sessions: OnnxSessions, photo: Pixels, box: Box | None = None, name: str = "photo"
+) -> FaceReading:
+    """Find the main face of a photo, or take the box given, and read it.
+
+    Args:
+        photo: [H, W, 3] uint8 RGB.
+        box: a face box in photo pixels, forehead to chin; None searches.
+        name: the photo's name, for errors.
+
+    Raises:
+        NoFaceError: if the search finds none.
+        BoxError: if the box given is empty or outside the photo.
+    """
+    if box is not None:
+        return refine(sessions, photo, _checked_box(box, photo, name))
+    for finding in find_faces(sessions, photo):
+        reading = refine(sessions, photo, finding.box)
+        if iou(reading.box, finding.box) >= KEPT_IOU:
+            return reading
+    raise NoFaceError(f"{name}: no face found; if there is one, give its box by hand")
+
+
+def find_faces(sessions: OnnxSessions, photo: Pixels) -> list[Finding]:
+    """Return the faces of a photo [H, W, 3] uint8 RGB, the main one (large and sure) first."""
+    height, width = photo.shape[:2]
+    scale = min(1.0, SEARCH_SIDE / max(height, width))
+    if scale < 1.0:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        searched = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    else:
+        searched = photo
+    findings = _find_in(sessions, searched, [_whole_view(searched)])
+    if not findings or max(finding.score for finding in findings) < SURE_SCORE:
+        findings = suppress([*findings, *_find_in(sessions, searched, _other_views(searched))])
+    factors = (width / searched.shape[1], height / searched.shape[0])
+    ranked = sorted(findings, key=lambda f: f.score * math.sqrt(_area(f.box)), reverse=True)
+    return [Finding(_scaled(f.box, factors), f.score) for f in ranked]
+
+
+def refine(sessions: OnnxSessions, photo: Pixels, box: Box) -> FaceReading:
+    """Align a crop on a box, read it, and re-crop by what was read until the crop stays."""
+    side = sessions.image_side("lp_regressor")
+    model = sessions.bundle.rig.model
+    square = whole_square(square_of_box(box))
+    for step in range(REFINEMENTS + 1):
+        image = as_batch(crop_at(photo, square, side))
+        params = sessions.run("lp_regressor", {"image": image})["params"][0]
+        landmarks = square.to_picture(model.landmarks(params).astype(np.float64))
+        wanted = square_of_landmarks(landmarks)
+        moved = max(abs(wanted.x - square.x), abs(wanted.y - square.y), abs(wanted.side - square.side))
+        following = whole_square(wanted)
+        if moved < SETTLED * square.side or following == square or step == REFINEMENTS or wanted.side < 8:
+            break
+        square = following
+    return FaceReading(square, params, landmarks.astype(np.float32), face_box(landmarks))
+
+
+def suppress(findings: list[Finding]) -> list[Finding]:
+    """Return the findings, surest first, without those that overlap a surer one."""
+    kept: list[Finding] = []
+    for finding in sorted(findings, key=lambda f: f.score, reverse=True):
+        if all(iou(finding.box, other.box) < SUPPRESS_IOU for other in kept):
+            kept.append(finding)
+    return kept
+
+
+def iou(first: Box, second: Box) -> float:
+    """Return the intersection over union of two boxes."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / (_area(first) + _area(second) - shared)
+
+
+def _find_in(sessions: OnnxSessions, photo: Pixels, views: list[CropSquare]) -> list[Finding]:
+    side = sessions.image_side("face_finder")
+    found = []
+    for view in views:
+        image = resize(cut_square(photo, view, border=128), side)
+        answer = sessions.run(
+            "face_finder", {"image": as_batch(np.asarray(image, np.float32) / np.float32(255))}
+        )
+        boxes, scores = answer["boxes"][0].astype(np.float64), answer["scores"][0]
+        for row in np.flatnonzero(scores >= FACE_SCORE):
+            corners = view.to_picture(boxes[row].reshape(2, 2))
+            (left, top), (right, bottom) = corners
+            if right > left and bottom > top:
+                found.append(Finding((left, top, right, bottom), float(scores[row])))
+    return suppress(found)
+
+
+def _whole_view(photo: Pixels) -> CropSquare:
+    height, width = photo.shape[:2]
+    return whole_square(CropSquare(0.5 * width, 0.5 * height, max(width, height)))
+
+
+def _other_views(photo: Pixels) -> list[CropSquare]:
+    height, width = photo.shape[:2]
+    wide = CropSquare(0.5 * width, 0.5 * height, 1.8 * max(width, height))
+    side = max(0.6 * max(width, height), 1.0)
+    xs = {0.5 * side, width - 0.5 * side, 0.5 * width} if width > side else {0.5 * width}
+    ys = {0.5 * side, height - 0.5 * side, 0.5 * height} if height > side else {0.5 * height}
+    near = [CropSquare(x, y, side) for y in sorted(ys) for x in sorted(xs)]
+    return [whole_square(view) for view in (wide, *near)]
+
+
+def _checked_box(box: Box, photo: Pixels, name: str) -> Box:
+    height, width = photo.shape[:2]
+    left, top, right, bottom = (float(value) for value in box)
+    text = f"{left:g},{top:g},{right:g},{bottom:g}"
+    if (
+        not all(math.isfinite(value) for value in (left, top, right, bottom))
+        or right <= left
+        or bottom <= top
+    ):
+        raise BoxError(f"{name}: face box {text} is empty; wanted left,top,right,bottom in pixels")
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        raise BoxError(f"{name}: face box {text} lies outside the photo ({width} × {height})")
+    if max(right - left, bottom - top) > 4 * max(width, height):
+        raise BoxError(f"{name}: face box {text} is far larger than the photo ({width} × {height})")
+    return left, top, right, bottom
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _scaled(box: Box, factors: tuple[float, float]) -> Box:
+    return box[0] * factors[0], box[1] * factors[1], box[2] * factors[0], box[3] * factors[1]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Paste-back: the crop's frame over the full photo with a soft mask; what lies outside is never touched."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lpmm_runtime.crop import CropSquare
+
+Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+# The mask rises from 0 to 1 over this share of the crop's side.
+RAMP = 0.08
+
+
+def paste(photo: Pixels, square: CropSquare, frame: Array, rest: Array, matte: bool) -> Pixels:
+    """Return the full picture [H, W, 4] uint8 RGBA.
+
+    Where the frame equals the rest frame, the photo's own pixels stand, exactly.
+
+    Args:
+        photo: [H, W, 3] uint8 RGB.
+        square: the crop, whole pixels, in the photo's pixels.
+        frame: [n, n, 4] float32 RGBA in [0, 1]; n may differ from the square's side.
+        rest: [n, n, 4], the frame at the photo's own latent.
+        matte: whether alpha is the head's matte (then 0 outside the crop); else alpha is 255.
+    """
+    height, width = photo.shape[:2]
+    side, left, top = round(square.side), round(square.left), round(square.top)
+    mask = crop_mask(side, square, (width, height))
+    if frame.shape[0] != side:
+        mask = mask * _stretch(change_mask(frame, rest), side)
+        frame = np.clip(_stretch(frame, side), 0.0, 1.0)
+    elif np.array_equal(frame[..., :3], rest[..., :3]):
+        mask = np.zeros_like(mask)
+
+    picture = np.empty((height, width, 4), np.uint8)
+    picture[..., :3] = photo
+    picture[..., 3] = 0 if matte else 255
+    rows = slice(max(top, 0), min(top + side, height))
+    columns = slice(max(left, 0), min(left + side, width))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return picture
+    inside = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
+    under = photo[rows, columns].astype(np.float32)
+    over = frame[inside][..., :3] * np.float32(255)
+    # Written as a step from the photo, so that equal pixels stay equal to the last bit.
+    picture[rows, columns, :3] = np.rint(under + mask[inside][..., None] * (over - under))
+    if matte:
+        edge = crop_mask(side, square, (width, height))[inside]
+        picture[rows, columns, 3] = np.rint(edge * frame[inside][..., 3] * np.float32(255))
+    return picture
+
+
+def crop_mask(side: int, square: CropSquare, photo_size: tuple[int, int]) -> Array:
+    """Return the soft mask [side, side] float32: 0 at the crop's edges, 1 within, and 1 where the photo ends first.
+
+    An edge of the crop beyond the photo's needs no ramp: nothing is there to blend into.
+    """
+    width, height = photo_size
+    left, top = round(square.left), round(square.top)
+    across = _ramp(side, left <= 0, left + side >= width)
+    down = _ramp(side, top <= 0, top + side >= height)
+    return down[:, None] * across[None, :]
+
+
+def change_mask(frame: Array, rest: Array) -> Array:
+    """Return a soft mask [n, n] float32 around what differs between two frames: exactly 0 where nothing does."""
+    changed = (np.abs(frame[..., :3] - rest[..., :3]).max(axis=-1) > 0.5 / 255).astype(np.float32)
+    reach = max(3, round(0.02 * len(changed)) | 1)
+    return cv2.blur(cv2.dilate(changed, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)), (reach, reach))
+
+
+def _ramp(side: int, open_start: bool, open_end: bool) -> Array:
+    position = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side)
+    rising = np.ones(side, np.float32) if open_start else position / RAMP
+    falling = np.ones(side, np.float32) if open_end else (1 - position) / RAMP
+    t = np.clip(np.minimum(rising, falling), 0.0, 1.0)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
+
+
+def _stretch(image: Array, side: int) -> Array:
+    shrinks = side < image.shape[0]
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
