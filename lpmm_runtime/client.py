@@ -13,15 +13,11 @@ mend raises `RuntimeRequestError`, and the runtime goes on; a runtime that is go
 
 import itertools
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from lpmm_runtime.protocol import (
     PROTOCOL_VERSION,
@@ -30,11 +26,11 @@ from lpmm_runtime.protocol import (
     CharacterInfo,
     Frame,
     Message,
-    Mode,
+    Numbers,
     RenderRequest,
     RuntimeRequestError,
+    TakeFrame,
     View,
-    finite_numbers,
     numbers,
 )
 from lpmm_runtime.runtime_process import RuntimeDied, RuntimeProcess, RuntimeStartError
@@ -48,9 +44,9 @@ __all__ = [
     "RuntimeProcess",
     "RuntimeRequestError",
     "RuntimeStartError",
+    "TakeFrame",
 ]
 
-Numbers = Sequence[float] | NDArray[np.floating]
 T = TypeVar("T")
 
 
@@ -65,7 +61,7 @@ class _Portrait:
 
 @dataclass
 class _Live:
-    """The live frames of one character: the numbers asked for and not yet answered, and what was not polled yet."""
+    """The live frames of one character: the numbers not yet answered, and what was not polled yet."""
 
     asked: list[int] = field(default_factory=list)
     frame: Frame | None = None
@@ -184,8 +180,7 @@ class RuntimeClient:
         size: int | None = None,
         base: Base = "PHOTO",
         *,
-        pose_latent: Numbers | None = None,
-        influence: float = 0.0,
+        take: TakeFrame | None = None,
         revive: bool = False,
     ) -> Frame:
         """Return the frame of these very params; waits for it.
@@ -196,15 +191,14 @@ class RuntimeClient:
             view: "crop", or "full" for the whole photo.
             size: the crop's side in pixels; None is its native size.
             base: "PHOTO" or "NEUTRAL".
-            pose_latent: [w] a take's pose latent, or None.
-            influence: 0 to 1, of the take.
+            take: a driving take's frame to mix in, or None.
             revive: start a dead runtime again and ask once more.
 
         Raises:
             RuntimeRequestError: bad params, unknown character, or the portrait cannot be prepared.
             RuntimeDied.
         """
-        request = _request("exact", character, params, view, size, base, pose_latent, influence)
+        request = RenderRequest(character, params, "exact", base, view, size, take)
         try:
             return self._wait(self._render(request)[1])
         except RuntimeDied:
@@ -221,11 +215,10 @@ class RuntimeClient:
         size: int | None = None,
         base: Base = "PHOTO",
         *,
-        pose_latent: Numbers | None = None,
-        influence: float = 0.0,
+        take: TakeFrame | None = None,
     ) -> "Future[Frame]":
         """Ask as `render_exact` without waiting; the future raises what that would."""
-        return self._render(_request("exact", character, params, view, size, base, pose_latent, influence))[1]
+        return self._render(RenderRequest(character, params, "exact", base, view, size, take))[1]
 
     def request_live(
         self,
@@ -235,8 +228,7 @@ class RuntimeClient:
         size: int | None = None,
         base: Base = "PHOTO",
         *,
-        pose_latent: Numbers | None = None,
-        influence: float = 0.0,
+        take: TakeFrame | None = None,
     ) -> int:
         """Ask for a live frame without waiting; a newer request of the same character overtakes this one.
 
@@ -247,7 +239,7 @@ class RuntimeClient:
             RuntimeRequestError: bad params, or no such character.
             RuntimeDied.
         """
-        request = _request("live", character, params, view, size, base, pose_latent, influence)
+        request = RenderRequest(character, params, "live", base, view, size, take)
         with self._lock:
             seq, future = self._render(request)
             live = self._live.setdefault(character, _Live())
@@ -367,17 +359,3 @@ class RuntimeClient:
             return future.result(self._timeout)
         except TimeoutError as error:
             raise RuntimeDied(f"the runtime has not answered for {self._timeout:g} s") from error
-
-
-def _request(
-    mode: Mode,
-    character: str,
-    params: Numbers,
-    view: View,
-    size: int | None,
-    base: Base,
-    pose_latent: Numbers | None,
-    influence: float,
-) -> RenderRequest:
-    latent = None if pose_latent is None else finite_numbers(pose_latent, "pose_latent")
-    return RenderRequest(character, finite_numbers(params, "params"), mode, base, view, size, latent, float(influence))

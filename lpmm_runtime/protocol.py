@@ -36,9 +36,9 @@ PROTOCOL_VERSION = 1
 HOST = "127.0.0.1"
 # A render request is about 1 kB, so anything near this is no message of ours.
 MESSAGE_LIMIT = 1 << 20
-SIZE_LIMIT = 4096
 
 Message = dict[str, Any]
+Numbers = Sequence[float] | NDArray[np.floating]
 Box = tuple[float, float, float, float]
 Mode = Literal["exact", "live"]
 Base = Literal["PHOTO", "NEUTRAL"]
@@ -60,8 +60,23 @@ class RuntimeRequestError(LpmmError):
 
 
 @dataclass(frozen=True)
+class TakeFrame:
+    """One frame of a driving take, to be mixed into a render.
+
+    Attributes:
+        pose_latent: [w], v_take.
+        params: [k], p_take, in standard deviations; None is the portrait's own.
+        influence: 0 to 1.
+    """
+
+    pose_latent: Numbers
+    params: Numbers | None = None
+    influence: float = 1.0
+
+
+@dataclass(frozen=True)
 class RenderRequest:
-    """One frame to render.
+    """One frame to render. Sizes and ranges are the engine's to judge; what is no number is refused here.
 
     Attributes:
         character: the client's id of the character.
@@ -69,51 +84,55 @@ class RenderRequest:
         mode: "exact" is never dropped; "live" may be overtaken by a newer live request of the same character.
         base: which rest the params start from (design: the arithmetic of a frame).
         view: the aligned crop, or the full photo with the crop pasted back.
-        size: the crop's side in pixels, 1 to 4096; None is its native size in the photo.
-        pose_latent: [w] a take's pose latent, or None.
-        influence: 0 to 1, how much of the take's latent is mixed in.
+        size: the crop's side in pixels; None is its native size in the photo.
+        take: a driving take's frame, or None.
+
+    Raises:
+        RuntimeRequestError: "bad_request" or "bad_params" for what is no such value.
     """
 
     character: str
-    params: tuple[float, ...]
+    params: Numbers
     mode: Mode = "exact"
     base: Base = "PHOTO"
     view: View = "crop"
     size: int | None = None
-    pose_latent: tuple[float, ...] | None = None
-    influence: float = 0.0
+    take: TakeFrame | None = None
 
     def __post_init__(self) -> None:
+        # The class is frozen; these make plain floats of whatever array came.
+        object.__setattr__(self, "params", finite_numbers(self.params, "params"))
+        if self.take is not None:
+            object.__setattr__(self, "take", _plain_take(self.take))
         for name, allowed in (("mode", Mode), ("base", Base), ("view", View)):
             if getattr(self, name) not in get_args(allowed):
                 choices = " or ".join(get_args(allowed))
                 raise RuntimeRequestError("bad_request", f"{name} is {getattr(self, name)!r}, not {choices}")
-        if self.size is not None and not (type(self.size) is int and 1 <= self.size <= SIZE_LIMIT):
-            raise RuntimeRequestError("bad_request", f"size is {self.size!r}, not 1 to {SIZE_LIMIT} pixels or nothing")
-        if not 0.0 <= self.influence <= 1.0:
-            raise RuntimeRequestError("bad_request", f"influence is {self.influence!r}, not 0 to 1")
+        if self.size is not None and type(self.size) is not int:
+            raise RuntimeRequestError("bad_request", f"size is {self.size!r}, not a whole number of pixels")
 
     def message(self) -> Message:
         """Return the request's message, without its sequence number."""
-        return {"op": "render", **vars(self)}
+        take = None if self.take is None else vars(self.take)
+        return {"op": "render", **vars(self), "take": take}
 
     @staticmethod
     def of_message(message: Mapping[str, Any]) -> "RenderRequest":
-        """Return the request in a message.
-
-        Raises:
-            RuntimeRequestError: "bad_request" or "bad_params" when a field is missing or no such value.
-        """
-        latent = message.get("pose_latent")
+        """Return the request in a message."""
+        take = message.get("take")
+        if take is not None:
+            try:
+                take = TakeFrame(**take)
+            except TypeError as error:
+                raise RuntimeRequestError("bad_request", "take is no frame of a take") from error
         return RenderRequest(
             character=text(message, "character"),
-            params=finite_numbers(message.get("params"), "params"),
+            params=message.get("params", ()),
             mode=message.get("mode", "exact"),
             base=message.get("base", "PHOTO"),
             view=message.get("view", "crop"),
             size=message.get("size"),
-            pose_latent=None if latent is None else finite_numbers(latent, "pose_latent"),
-            influence=finite_numbers([message.get("influence", 0.0)], "influence")[0],
+            take=take,
         )
 
 
@@ -184,7 +203,15 @@ class Frame:
     ms: float
 
 
-def numbers(values: Sequence[float] | NDArray[np.floating]) -> list[float]:
+def _plain_take(take: TakeFrame) -> TakeFrame:
+    return TakeFrame(
+        pose_latent=finite_numbers(take.pose_latent, "pose_latent"),
+        params=None if take.params is None else finite_numbers(take.params, "take params"),
+        influence=finite_numbers([take.influence], "influence")[0],
+    )
+
+
+def numbers(values: Numbers) -> list[float]:
     """Return the values as JSON numbers; a float32 comes back bit for bit."""
     return [float(value) for value in values]
 
