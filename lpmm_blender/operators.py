@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operators: thin shells over the functions that do the work."""
+
+from pathlib import Path
+
+import bpy
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, StringProperty
+from bpy.types import Context, Event, Object, Operator, OperatorFileListElement
+from bpy_extras.io_utils import ImportHelper
+
+from lpmm_runtime.errors import LpmmError
+
+from . import frames, handlers, runtime_session
+from .add_face import FaceOptions, add_face
+from .preset_sliders import import_preset, remove_preset
+from .rig import key_sliders, reset_sliders, rig_of, rigs_of, slider_names
+
+
+def active_rig(context: Context) -> Object | None:
+    """Return the rig that is active, or whose plane or camera is."""
+    return rig_of(context.active_object)
+
+
+class _RigOperator(Operator):
+    """What the operators on the active rig share."""
+
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if active_rig(context) is None:
+            cls.poll_message_set("Select an LPMM face")
+            return False
+        return True
+
+
+class LPMM_OT_add_face(Operator, ImportHelper):
+    bl_idname = "lpmm.add_face"
+    bl_label = "Add LPMM Face"
+    bl_description = "Make a face rig of a portrait photo"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filter_glob: StringProperty(  # type: ignore[valid-type]
+        default="*.png;*.jpg;*.jpeg;*.webp;*.bmp;*.tif;*.tiff", options={"HIDDEN"}
+    )
+    base: EnumProperty(  # type: ignore[valid-type]
+        name="At Rest",
+        items=[
+            ("PHOTO", "The Photo", "With every slider at rest the face is the photo"),
+            ("NEUTRAL", "Neutral", "With every slider at rest the face is frontal and without expression"),
+        ],
+    )
+    view: EnumProperty(  # type: ignore[valid-type]
+        name="Picture",
+        items=[
+            ("crop", "Face", "A square around the face"),
+            ("full", "Whole Photo", "The whole photo; only the face in it changes"),
+        ],
+    )
+    plane_height: FloatProperty(  # type: ignore[valid-type]
+        name="Height", description="Height of the image plane", default=2.0, min=0.001, subtype="DISTANCE"
+    )
+    cut_out: BoolProperty(  # type: ignore[valid-type]
+        name="Cut Out", description="Show the head without its background, where the bundle can tell them apart"
+    )
+    camera: BoolProperty(  # type: ignore[valid-type]
+        name="Camera", description="Add a camera that renders the picture pixel for pixel, and make it active"
+    )
+    exact_colours: BoolProperty(  # type: ignore[valid-type]
+        name="Exact Colors",
+        description="Use the Standard view for the scene, so that the photo's colors stay as they are",
+        default=True,
+    )
+
+    def execute(self, context: Context) -> set[str]:
+        options = FaceOptions(
+            base=self.base,
+            view=self.view,
+            plane_height=self.plane_height,
+            cut_out=self.cut_out,
+            camera=self.camera,
+            exact_colours=self.exact_colours,
+        )
+        try:
+            rig = add_face(context.scene, Path(self.filepath), options)
+        except LpmmError as fault:
+            self.report({"ERROR"}, str(fault))
+            return {"CANCELLED"}
+        for thing in context.selected_objects:
+            thing.select_set(False)
+        rig.select_set(True)
+        context.view_layer.objects.active = rig
+        return {"FINISHED"}
+
+
+class LPMM_OT_import_preset(_RigOperator, ImportHelper):
+    bl_idname = "lpmm.import_preset"
+    bl_label = "Import Preset"
+    bl_description = "Add saved blendshapes to the face as sliders from 0 to 1"
+
+    filename_ext = ".json"
+    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})  # type: ignore[valid-type]
+    files: CollectionProperty(type=OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+    directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+
+    def execute(self, context: Context) -> set[str]:
+        chosen = [Path(self.directory) / entry.name for entry in self.files if entry.name]
+        imported = 0
+        for path in chosen or [Path(self.filepath)]:
+            try:
+                import_preset(active_rig(context), path)
+                imported += 1
+            except LpmmError as fault:
+                self.report({"ERROR"}, str(fault))
+        return {"FINISHED"} if imported else {"CANCELLED"}
+
+
+class LPMM_OT_remove_preset(_RigOperator):
+    bl_idname = "lpmm.remove_preset"
+    bl_label = "Remove Preset"
+    bl_description = "Take this preset and its slider from the face"
+
+    preset: StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+
+    def execute(self, context: Context) -> set[str]:
+        remove_preset(active_rig(context), self.preset)
+        return {"FINISHED"}
+
+
+class LPMM_OT_reset_sliders(_RigOperator):
+    bl_idname = "lpmm.reset_sliders"
+    bl_label = "Reset Face"
+    bl_description = "Put every slider of the face at rest; keys stay"
+
+    def execute(self, context: Context) -> set[str]:
+        rig = active_rig(context)
+        reset_sliders(rig, slider_names(rig))
+        return {"FINISHED"}
+
+
+class LPMM_OT_key_sliders(_RigOperator):
+    bl_idname = "lpmm.key_sliders"
+    bl_label = "Key Face"
+    bl_description = "Insert a key for every slider of the face at the current frame"
+
+    def execute(self, context: Context) -> set[str]:
+        key_sliders(active_rig(context), context.scene.frame_current)
+        return {"FINISHED"}
+
+
+class LPMM_OT_refresh(Operator):
+    bl_idname = "lpmm.refresh"
+    bl_label = "Refresh Faces"
+    bl_description = "Ask for the current frame of every face of the scene again"
+
+    def execute(self, context: Context) -> set[str]:
+        runtime_session.session().try_again()
+        frames.show_anew(context.evaluated_depsgraph_get(), rigs_of(context.scene))
+        return {"FINISHED"}
+
+
+class LPMM_OT_restart_runtime(Operator):
+    bl_idname = "lpmm.restart_runtime"
+    bl_label = "Restart Runtime"
+    bl_description = "End the runtime; it starts again, with the bundle read anew, for the next frame"
+
+    def execute(self, context: Context) -> set[str]:
+        runtime_session.session().stop()
+        frames.show_anew(context.evaluated_depsgraph_get(), rigs_of(context.scene))
+        return {"FINISHED"}
+
+
+class LPMM_OT_wait_for_frames(Operator):
+    bl_idname = "lpmm.wait_for_frames"
+    bl_label = "Wait for Every Frame"
+    bl_description = (
+        "Let frame changes wait for their picture, so that playback and viewport renders show every frame. "
+        "Ordinary renders always do"
+    )
+
+    def invoke(self, context: Context, _event: Event) -> set[str]:
+        return self.execute(context)
+
+    def execute(self, _context: Context) -> set[str]:
+        handlers.wait_for_every_frame(not handlers.waits_for_every_frame())
+        return {"FINISHED"}
+
+
+register, unregister = bpy.utils.register_classes_factory(
+    (
+        LPMM_OT_add_face,
+        LPMM_OT_import_preset,
+        LPMM_OT_remove_preset,
+        LPMM_OT_reset_sliders,
+        LPMM_OT_key_sliders,
+        LPMM_OT_refresh,
+        LPMM_OT_restart_runtime,
+        LPMM_OT_wait_for_frames,
+    )
+)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sidebar tab "LPMM", and the entry of the Add menu."""
+
+import re
+
+import bpy
+from bpy.types import Context, Menu, Object, Panel, UILayout
+
+from lpmm_runtime.channels import param_name
+
+from . import handlers, runtime_session
+from .operators import LPMM_OT_add_face, active_rig
+from .rig import PRESET_PREFIX, data_path, record_of
+from .rig_record import RigRecord, RigRecordError
+
+
+class _LpmmPanel(Panel):
+    """What the panels share."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "LPMM"
+
+
+class _RigPanel(_LpmmPanel):
+    """A section for the active rig; the sections of controls name their group."""
+
+    bl_parent_id = "LPMM_PT_face"
+    group = ""
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        rig = active_rig(context)
+        return rig is not None and _readable(rig) is not None
+
+    def draw(self, context: Context) -> None:
+        rig = active_rig(context)
+        assert rig is not None
+        column = self.layout.column(align=True)
+        names = [name for name, group in record_of(rig).controls.items() if group == self.group]
+        for name in names:
+            if name.endswith("Right") and _left_of(name) in names:
+                continue  # It stands beside its left.
+            _draw_control(column, rig, name, names)
+
+
+class LPMM_PT_face(_LpmmPanel):
+    bl_label = "LPMM Face"
+
+    def draw(self, context: Context) -> None:
+        layout = self.layout
+        rig = active_rig(context)
+        if rig is None:
+            layout.label(text="No face is selected", icon="INFO")
+            layout.operator(LPMM_OT_add_face.bl_idname, text="Add LPMM Face…", icon="USER")
+            return
+        record = _readable(rig)
+        if record is None:
+            layout.label(text="This face cannot be read", icon="ERROR")
+            return
+        layout.label(text=rig.name, icon="USER")
+        row = layout.row(align=True)
+        row.operator("lpmm.key_sliders", icon="KEY_HLT", text="Key")
+        row.operator("lpmm.reset_sliders", icon="LOOP_BACK", text="Reset")
+
+
+class LPMM_PT_head(_RigPanel):
+    bl_label = "Head"
+    group = "head"
+
+
+class LPMM_PT_eyes(_RigPanel):
+    bl_label = "Eyes"
+    group = "eyes"
+
+
+class LPMM_PT_brows(_RigPanel):
+    bl_label = "Brows"
+    group = "brows"
+
+
+class LPMM_PT_mouth(_RigPanel):
+    bl_label = "Mouth"
+    group = "mouth"
+
+
+class LPMM_PT_presets(_RigPanel):
+    bl_label = "Presets"
+
+    def draw(self, context: Context) -> None:
+        rig = active_rig(context)
+        assert rig is not None
+        column = self.layout.column(align=True)
+        for name in record_of(rig).presets:
+            row = column.row(align=True)
+            if PRESET_PREFIX + name in rig:
+                row.prop(rig, data_path(PRESET_PREFIX + name), text=name, slider=True)
+            row.operator("lpmm.remove_preset", text="", icon="X").preset = name
+        self.layout.operator("lpmm.import_preset", icon="IMPORT", text="Import…")
+
+
+class LPMM_PT_coefficients(_RigPanel):
+    bl_label = "LPMM Coefficients"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Context) -> None:
+        rig = active_rig(context)
+        assert rig is not None
+        column = self.layout.column(align=True)
+        for index, component in enumerate(record_of(rig).components):
+            name = param_name(index)
+            if name in rig:
+                column.prop(rig, data_path(name), text=f"{index + 1:02d} {component}", slider=True)
+
+
+class LPMM_PT_runtime(_LpmmPanel):
+    bl_label = "Runtime"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, _context: Context) -> None:
+        layout = self.layout
+        session = runtime_session.session()
+        status = session.status
+        column = layout.column(align=True)
+        if session.running:
+            column.label(text=f"{status.bundle} on {status.device.upper()}", icon="CHECKMARK")
+        else:
+            column.label(text="Not running; starts when needed", icon="PAUSE")
+        if status.frame_ms is not None:
+            column.label(text=f"{status.frame_ms:.0f} ms a frame", icon="TIME")
+        if status.fault:
+            _draw_wrapped(layout.box(), status.fault)
+        row = layout.row(align=True)
+        row.operator("lpmm.refresh", icon="FILE_REFRESH", text="Refresh")
+        row.operator("lpmm.restart_runtime", icon="RECOVER_LAST", text="Restart")
+        layout.operator("lpmm.wait_for_frames", depress=handlers.waits_for_every_frame())
+
+
+_ACRONYM_FREE = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def label_of(control: str) -> str:
+    """Return a control's name for people: `mouthSmileLeft` is "Mouth Smile Left"."""
+    words = _ACRONYM_FREE.sub(" ", control)
+    return words[:1].upper() + words[1:]
+
+
+def _left_of(name: str) -> str:
+    return name.removesuffix("Right") + "Left"
+
+
+def _draw_control(layout: UILayout, rig: Object, name: str, names: list[str]) -> None:
+    if name not in rig:
+        return
+    right = name.removesuffix("Left") + "Right"
+    if not name.endswith("Left") or right not in names or right not in rig:
+        layout.prop(rig, data_path(name), text=label_of(name), slider=True)
+        return
+    split = layout.split(factor=0.4, align=True)
+    split.label(text=label_of(name.removesuffix("Left")))
+    row = split.row(align=True)
+    row.prop(rig, data_path(name), text="L", slider=True)
+    row.prop(rig, data_path(right), text="R", slider=True)
+
+
+def _draw_wrapped(layout: UILayout, text: str, columns: int = 42) -> None:
+    column = layout.column(align=True)
+    column.alert = True
+    for start in range(0, len(text), columns):
+        column.label(text=text[start : start + columns], icon="ERROR" if start == 0 else "BLANK1")
+
+
+def _readable(rig: Object) -> RigRecord | None:
+    try:
+        return record_of(rig)
+    except RigRecordError:
+        return None
+
+
+def _draw_add_entry(self: Menu, _context: Context) -> None:
+    self.layout.operator_context = "INVOKE_DEFAULT"
+    self.layout.operator(LPMM_OT_add_face.bl_idname, text="LPMM Face…", icon="USER")
+
+
+_register_classes, _unregister_classes = bpy.utils.register_classes_factory(
+    (
+        LPMM_PT_face,
+        LPMM_PT_head,
+        LPMM_PT_eyes,
+        LPMM_PT_brows,
+        LPMM_PT_mouth,
+        LPMM_PT_presets,
+        LPMM_PT_coefficients,
+        LPMM_PT_runtime,
+    )
+)
+
+
+def register() -> None:
+    """Add the panels and the menu entry."""
+    _register_classes()
+    bpy.types.VIEW3D_MT_add.append(_draw_add_entry)
+
+
+def unregister() -> None:
+    """Remove them."""
+    bpy.types.VIEW3D_MT_add.remove(_draw_add_entry)
+    _unregister_classes()

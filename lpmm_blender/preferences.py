@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The add-on's preferences: which Python, device and bundle the runtime uses."""
+
+import tempfile
+from pathlib import Path
+
+import bpy
+from bpy.props import EnumProperty, StringProperty
+from bpy.types import AddonPreferences, Context
+
+from .runtime_session import RuntimeSettings, session
+
+
+def apply_preferences(_self: object = None, _context: Context | None = None) -> None:
+    """Give the session the settings of the preferences; without preferences (plain import) its own stay."""
+    addon = bpy.context.preferences.addons.get(__package__)
+    if addon is None or addon.preferences is None:
+        return
+    chosen = addon.preferences
+    session().configure(
+        RuntimeSettings(
+            python=_path(chosen.runtime_python),
+            bundle=_path(chosen.bundle_folder),
+            device=chosen.device,
+            log=_log_folder() / "runtime.log",
+        )
+    )
+
+
+class LPMM_Preferences(AddonPreferences):
+    bl_idname = __package__
+
+    runtime_python: StringProperty(  # type: ignore[valid-type]
+        name="Python for the Runtime",
+        description="An interpreter with numpy, onnxruntime and opencv; empty uses Blender's own",
+        subtype="FILE_PATH",
+        update=apply_preferences,
+    )
+    device: EnumProperty(  # type: ignore[valid-type]
+        name="Device",
+        items=[
+            ("auto", "Automatic", "CUDA when it is there, else the CPU"),
+            ("cuda", "CUDA", "An NVIDIA GPU; needs a Python with onnxruntime-gpu"),
+            ("cpu", "CPU", "Works everywhere"),
+        ],
+        default="auto",
+        update=apply_preferences,
+    )
+    bundle_folder: StringProperty(  # type: ignore[valid-type]
+        name="Model Bundle",
+        description="The folder of a model bundle; empty uses the one that comes with the add-on",
+        subtype="DIR_PATH",
+        update=apply_preferences,
+    )
+
+    def draw(self, _context: Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "runtime_python")
+        layout.prop(self, "device")
+        layout.prop(self, "bundle_folder")
+
+
+def _path(text: str) -> Path | None:
+    return Path(bpy.path.abspath(text)) if text else None
+
+
+def _log_folder() -> Path:
+    try:
+        return Path(bpy.utils.extension_path_user(__package__, create=True))
+    except ValueError:
+        return Path(tempfile.gettempdir())  # Installed as a legacy add-on, which has no folder of its own.
+
+
+register, unregister = bpy.utils.register_classes_factory((LPMM_Preferences,))
