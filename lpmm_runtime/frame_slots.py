@@ -26,7 +26,7 @@ _HEADER = struct.Struct("<4sqii")
 _MAGIC = b"LPMM"
 _PIXELS_AT = 64
 _GRAIN = 1 << 20
-# More than this many unreleased frames, and the client has stopped reading.
+# So many frames unread, and the client has been stopped.
 _BUSY_LIMIT = 32
 # Slots kept for reuse; the sizes of a viewport, a render and a bake may alternate.
 _KEPT = 4
@@ -115,11 +115,15 @@ class Slot:
         self._buffer = None
         self._memory.close()
 
-    def remove(self) -> None:
-        """Let go of the memory and remove its name, if the client has not done so."""
-        self.close()
+    def unlink(self) -> None:
+        """Remove the name, if the client has not done so."""
         with contextlib.suppress(FileNotFoundError):
             self._memory.unlink()
+
+    def remove(self) -> None:
+        """Let go of the memory and remove its name."""
+        self.close()
+        self.unlink()
 
 
 class SlotPool:
@@ -136,14 +140,17 @@ class SlotPool:
         self._busy: dict[str, Slot] = {}
         self._retired: list[str] = []
 
+    @property
+    def full(self) -> bool:
+        """Whether so many frames wait unread that the client should read them before it gets more."""
+        return len(self._busy) >= _BUSY_LIMIT
+
     def take(self, nbytes: int) -> Slot:
         """Return a slot with room for `nbytes`, busy until `release`.
 
         Raises:
-            FrameSlotError: when the client releases none, or there is no memory for a new one.
+            FrameSlotError: when there is no memory for a new one.
         """
-        if len(self._busy) >= _BUSY_LIMIT:
-            raise FrameSlotError(f"{_BUSY_LIMIT} frames wait unread")
         fitting = [slot for slot in self._free if slot.capacity >= nbytes]
         if fitting:
             slot = min(fitting, key=lambda one: one.capacity)
@@ -168,6 +175,11 @@ class SlotPool:
         """Return the names that went out of use since the last call, for the client to close too."""
         names, self._retired = self._retired, []
         return names
+
+    def unlink(self) -> None:
+        """Remove every name that a client has not removed; for a process about to end."""
+        for slot in (*self._free, *self._busy.values()):
+            slot.unlink()
 
     def close(self) -> None:
         """Remove every slot."""

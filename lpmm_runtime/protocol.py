@@ -12,7 +12,7 @@ gets no reply. Pixels never pass here: a frame's reply names the shared-memory s
 | `hello` | `protocol` | `protocol, device, bundle {name, version, path}, k, pid, versions` |
 | `create_character` | `character` (the client's choice), `photo`, `box` | the fields of `CharacterInfo` |
 | `drop_character` | `character` | |
-| `render` | the fields of `RenderRequest` | `character, slot, capacity, shape, ms, retired` |
+| `render` | the fields of `RenderRequest` | `character, slot, shape, ms, retired` |
 | `release` | `slot` | none |
 
 The server's first line on its stdout is a message too: `{"port", "pid", "protocol"}`, or `{"error": {…}}`.

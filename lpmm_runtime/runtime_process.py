@@ -266,6 +266,7 @@ class RuntimeProcess:
         """
         with self._lock:
             if not self.child.alive:
+                self.child.stop()
                 self.child = self._launch()
             child = self.child
         if wait:

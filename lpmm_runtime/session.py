@@ -45,6 +45,7 @@ class Session:
         self._child = child
         self._counter = counter
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._pending: dict[int, Future[Any]] = {}
         self._outbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._slots: dict[str, Slot] = {}
@@ -103,11 +104,11 @@ class Session:
         writer.start()
         try:
             while not closed:
-                self._receive(decode(connection.recv_bytes(MESSAGE_LIMIT)))
+                self._receive(connection, decode(connection.recv_bytes(MESSAGE_LIMIT)))
         except (OSError, EOFError):
             pass  # Either side hung up.
-        except RuntimeRequestError as error:
-            self._die(RuntimeDied(f"the runtime's reply cannot be read: {error}"))
+        except (RuntimeRequestError, KeyError, TypeError, ValueError) as error:
+            self._die(RuntimeDied(f"the runtime's reply cannot be read: {error!r}"))
         if self.dead is None:
             self._die(self._child.obituary())
         writer.join()
@@ -118,12 +119,16 @@ class Session:
     def _write(self, connection: Connection) -> None:
         while (message := self._outbox.get()) is not None:
             try:
-                connection.send_bytes(encode(message))
+                self._send(connection, message)
             except OSError:
                 hang_up(connection)
                 return
 
-    def _receive(self, reply: Message) -> None:
+    def _send(self, connection: Connection, message: Message) -> None:
+        with self._sending:
+            connection.send_bytes(encode(message))
+
+    def _receive(self, connection: Connection, reply: Message) -> None:
         for name in reply.get("retired", ()):
             if (retired := self._slots.pop(name, None)) is not None:
                 retired.close()
@@ -136,11 +141,11 @@ class Session:
             else:
                 future.set_exception(error)
         elif "slot" in reply:
-            self._take_frame(reply, future)
+            self._take_frame(connection, reply, future)
         elif future is not None:
             future.set_result(reply)
 
-    def _take_frame(self, reply: Message, future: "Future[Any] | None") -> None:
+    def _take_frame(self, connection: Connection, reply: Message, future: "Future[Any] | None") -> None:
         name = reply["slot"]
         try:
             if name not in self._slots:
@@ -150,11 +155,11 @@ class Session:
         except FrameSlotError as error:
             if future is not None:
                 future.set_exception(RuntimeRequestError(error.code, str(error)))
-            return
-        finally:
-            self._outbox.put({"op": "release", "slot": name})
-        if future is not None:
-            future.set_result(Frame(reply["reply"], reply["character"], pixels, reply["ms"]))
+        else:
+            if future is not None:
+                future.set_result(Frame(reply["reply"], reply["character"], pixels, reply["ms"]))
+        # Past the outbox: behind many requests there the runtime would run out of slots.
+        self._send(connection, {"op": "release", "slot": name})
 
     def _die(self, reason: RuntimeDied) -> None:
         with self._lock:
