@@ -147,9 +147,7 @@ def sha256_of(path: Path) -> str:
 def _files_in(folder: Path) -> list[str]:
     names = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     return sorted(
-        name.as_posix()
-        for name in names
-        if name.as_posix() != MANIFEST and not any(p[0] == "." for p in name.parts)
+        name.as_posix() for name in names if name.as_posix() != MANIFEST and not any(p[0] == "." for p in name.parts)
     )
 
 
@@ -178,9 +176,7 @@ def _check_manifest(manifest: Any, path: Path) -> None:
         if not isinstance(manifest.get(key), kind):
             raise BundleError(f'{path}: "{key}" is missing or not {kind.__name__}')
     if manifest["landmark_scheme"] != "ibug68":
-        raise BundleError(
-            f"{path}: landmark scheme {manifest['landmark_scheme']!r}, this program knows ibug68"
-        )
+        raise BundleError(f"{path}: landmark scheme {manifest['landmark_scheme']!r}, this program knows ibug68")
     backbone = manifest["backbone"]
     kinds = (("kind", str), ("latent_size", int), ("alpha", bool))
     for key, kind in kinds:
@@ -210,9 +206,7 @@ def _check_hashes(folder: Path, files: Mapping[str, Any]) -> None:
         except OSError as error:
             raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
         if found != expected.lower():
-            raise BundleError(
-                f"{path}: damaged: its sha256 is {found[:12]}…, {MANIFEST} says {expected[:12]}…"
-            )
+            raise BundleError(f"{path}: damaged: its sha256 is {found[:12]}…, {MANIFEST} says {expected[:12]}…")
 
 
 def _read_rig(path: Path, manifest: Mapping[str, Any]) -> RigModel:
@@ -295,9 +289,7 @@ def _read_controls(path: Path, entries: list[Any]) -> tuple[Control, ...]:
                 )
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"{path}: control {entry!r} wants name, group, minimum, maximum, description"
-            ) from error
+            raise BundleError(f"{path}: control {entry!r} wants name, group, minimum, maximum, description") from error
     if len({control.name for control in controls}) != len(controls):
         raise BundleError(f"{path}: a control is listed twice")
     return tuple(controls)

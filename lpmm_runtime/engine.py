@@ -4,7 +4,6 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +14,7 @@ from lpmm_runtime.errors import ParamsError, PhotoError
 from lpmm_runtime.face_finding import Box, FaceReading, read_face
 from lpmm_runtime.onnx_sessions import Device, OnnxSessions
 from lpmm_runtime.paste import paste
-from lpmm_runtime.portrait import as_batch, crop_at
+from lpmm_runtime.portrait import as_batch, crop_at, resize
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -26,6 +25,8 @@ View = Literal["crop", "full"]
 LARGEST_CROP_VIEW = 1024
 LARGEST_CROP = 2048
 SMALLEST_FRAME, LARGEST_FRAME = 16, 4096
+# Of a scaled full view, pixels.
+LARGEST_PICTURE = 100_000_000
 # A crop below this shows a face of some 36 pixels: there is nothing to animate.
 SMALLEST_CROP = 64
 
@@ -230,10 +231,9 @@ def _scaled(character: Character, side: int) -> tuple[Pixels, CropSquare]:
         return character.photo, square
     factor = side / square.side
     width, height = (max(1, round(edge * factor)) for edge in character.photo_size)
-    smaller = factor < 1.0
-    photo = cv2.resize(
-        character.photo, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    )
+    if width * height > LARGEST_PICTURE:
+        raise ParamsError(f"size {side} would scale the full photo to {width} × {height} pixels, too large")
+    photo = resize(character.photo, width, height)
     left, top = round(square.left * factor), round(square.top * factor)
     return photo, CropSquare(left + 0.5 * side, top + 0.5 * side, float(side))
 

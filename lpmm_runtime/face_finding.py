@@ -4,7 +4,6 @@
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,9 +54,7 @@ class FaceReading:
     box: Box
 
 
-def read_face(
-    sessions: OnnxSessions, photo: Pixels, box: Box | None = None, name: str = "photo"
-) -> FaceReading:
+def read_face(sessions: OnnxSessions, photo: Pixels, box: Box | None = None, name: str = "photo") -> FaceReading:
     """Find the main face of a photo, or take the box given, and read it.
 
     Args:
@@ -82,11 +79,7 @@ def find_faces(sessions: OnnxSessions, photo: Pixels) -> list[Finding]:
     """Return the faces of a photo [H, W, 3] uint8 RGB, the main one (large and sure) first."""
     height, width = photo.shape[:2]
     scale = min(1.0, SEARCH_SIDE / max(height, width))
-    if scale < 1.0:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        searched = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
-    else:
-        searched = photo
+    searched = resize(photo, max(1, round(width * scale)), max(1, round(height * scale)))
     findings = _find_in(sessions, searched, [_whole_view(searched)])
     if not findings or max(finding.score for finding in findings) < SURE_SCORE:
         findings = suppress([*findings, *_find_in(sessions, searched, _other_views(searched))])
@@ -136,10 +129,8 @@ def _find_in(sessions: OnnxSessions, photo: Pixels, views: list[CropSquare]) -> 
     side = sessions.image_side("face_finder")
     found = []
     for view in views:
-        image = resize(cut_square(photo, view, border=128), side)
-        answer = sessions.run(
-            "face_finder", {"image": as_batch(np.asarray(image, np.float32) / np.float32(255))}
-        )
+        image = resize(cut_square(photo, view, border=128), side, side)
+        answer = sessions.run("face_finder", {"image": as_batch(np.asarray(image, np.float32) / np.float32(255))})
         boxes, scores = answer["boxes"][0].astype(np.float64), answer["scores"][0]
         for row in np.flatnonzero(scores >= FACE_SCORE):
             corners = view.to_picture(boxes[row].reshape(2, 2))
@@ -168,11 +159,7 @@ def _checked_box(box: Box, photo: Pixels, name: str) -> Box:
     height, width = photo.shape[:2]
     left, top, right, bottom = (float(value) for value in box)
     text = f"{left:g},{top:g},{right:g},{bottom:g}"
-    if (
-        not all(math.isfinite(value) for value in (left, top, right, bottom))
-        or right <= left
-        or bottom <= top
-    ):
+    if not all(math.isfinite(value) for value in (left, top, right, bottom)) or right <= left or bottom <= top:
         raise BoxError(f"{name}: face box {text} is empty; wanted left,top,right,bottom in pixels")
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         raise BoxError(f"{name}: face box {text} lies outside the photo ({width} × {height})")

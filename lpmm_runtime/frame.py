@@ -14,6 +14,8 @@ from lpmm_runtime.morphable import LandmarkModel
 from lpmm_runtime.presets import Preset
 
 Array = NDArray[np.float32]
+# By name (`p01`) or by 0-based index; a Mapping is invariant in its keys, so each spelling is listed.
+RawParams = Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class RigModel:
 
 def effective_values(
     controls: Mapping[str, float],
-    raw: Mapping[int | str, float],
+    raw: RawParams,
     presets: Iterable[tuple[Preset, float]] = (),
     k: int = 40,
 ) -> tuple[dict[str, float], Array]:
@@ -83,7 +85,7 @@ def evaluate_params(
     rig: RigModel,
     base: NDArray[np.floating],
     controls: Mapping[str, float],
-    raw: Mapping[int | str, float],
+    raw: RawParams,
     presets: Iterable[tuple[Preset, float]] = (),
 ) -> Array:
     """Return the params p [k] float32 of a frame; at rest exactly `base`.
@@ -114,9 +116,7 @@ def evaluate_channels(
         UnknownChannelError: for a name that is none of them.
     """
     controls, raw, weights = split_channels(values, rig.control_names, rig.k, presets)
-    return evaluate_params(
-        rig, base, controls, raw, [(presets[name], weight) for name, weight in weights.items()]
-    )
+    return evaluate_params(rig, base, controls, raw, [(presets[name], weight) for name, weight in weights.items()])
 
 
 def _index(key: int | str, k: int) -> int:

@@ -55,9 +55,7 @@ class OnnxSessions:
             if all("CUDAExecutionProvider" in s.get_providers() for s in self._sessions.values()):
                 self.device = "cuda"
             elif device == "cuda":
-                raise DeviceError(
-                    "device cuda: onnxruntime could not start CUDA (driver, CUDA or cuDNN missing)"
-                )
+                raise DeviceError("device cuda: onnxruntime could not start CUDA (driver, CUDA or cuDNN missing)")
         if self.device == "cpu":
             self._sessions = self._open("cpu", threads)
         self._check()
@@ -107,9 +105,7 @@ class OnnxSessions:
                 )
             # onnxruntime's exceptions have no common base below Exception.
             except Exception as error:
-                raise BundleError(
-                    f"{path}: not a graph that onnxruntime can open: {_one_line(error)}"
-                ) from error
+                raise BundleError(f"{path}: not a graph that onnxruntime can open: {_one_line(error)}") from error
         return sessions
 
     def _check(self) -> None:

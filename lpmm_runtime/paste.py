@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.crop import CropSquare
+from lpmm_runtime.portrait import resize
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -30,8 +31,8 @@ def paste(photo: Pixels, square: CropSquare, frame: Array, rest: Array, matte: b
     side, left, top = round(square.side), round(square.left), round(square.top)
     mask = crop_mask(side, square, (width, height))
     if frame.shape[0] != side:
-        mask = mask * _stretch(change_mask(frame, rest), side)
-        frame = np.clip(_stretch(frame, side), 0.0, 1.0)
+        mask = mask * np.clip(resize(change_mask(frame, rest), side, side), 0.0, 1.0)
+        frame = np.clip(resize(frame, side, side), 0.0, 1.0)
     elif np.array_equal(frame[..., :3], rest[..., :3]):
         mask = np.zeros_like(mask)
 
@@ -69,7 +70,8 @@ def change_mask(frame: Array, rest: Array) -> Array:
     """Return a soft mask [n, n] float32 around what differs between two frames: exactly 0 where nothing does."""
     changed = (np.abs(frame[..., :3] - rest[..., :3]).max(axis=-1) > 0.5 / 255).astype(np.float32)
     reach = max(3, round(0.02 * len(changed)) | 1)
-    return cv2.blur(cv2.dilate(changed, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)), (reach, reach))
+    grown = cv2.dilate(changed, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    return np.asarray(cv2.blur(grown, (reach, reach)), np.float32)
 
 
 def _ramp(side: int, open_start: bool, open_end: bool) -> Array:
@@ -78,8 +80,3 @@ def _ramp(side: int, open_start: bool, open_end: bool) -> Array:
     falling = np.ones(side, np.float32) if open_end else (1 - position) / RAMP
     t = np.clip(np.minimum(rising, falling), 0.0, 1.0)
     return (t * t * (3 - 2 * t)).astype(np.float32)
-
-
-def _stretch(image: Array, side: int) -> Array:
-    shrinks = side < image.shape[0]
-    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

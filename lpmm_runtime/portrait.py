@@ -3,6 +3,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,9 +36,7 @@ def read_image(path: Path) -> Pixels:
         raise PhotoError(f"{path}: not a picture that can be read (JPEG, PNG, WebP, TIFF, BMP)")
     height, width = pixels.shape[:2]
     if min(height, width) < SMALLEST_PHOTO:
-        raise PhotoError(
-            f"{path}: {width} × {height} pixels is too small; {SMALLEST_PHOTO} are needed each way"
-        )
+        raise PhotoError(f"{path}: {width} × {height} pixels is too small; {SMALLEST_PHOTO} are needed each way")
     return pixels
 
 
@@ -64,17 +63,20 @@ def cut_square(photo: Pixels, square: CropSquare, border: int | None = None) -> 
     return pixels
 
 
-def resize(image: NDArray[np.generic], side: int) -> NDArray[np.generic]:
-    """Return a square image [h, h, c] at [side, side, c], averaging when it shrinks; itself at its own size."""
-    if image.shape[0] == side:
+def resize(image: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    """Return an image [h, w] or [h, w, c] at another size, averaging when it shrinks; itself at its own.
+
+    Float images may leave their range a little: the enlargement is cubic.
+    """
+    if image.shape[:2] == (height, width):
         return image
-    smaller = side < image.shape[0]
-    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+    shrinks = width * height < image.shape[0] * image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
 def crop_at(photo: Pixels, square: CropSquare, side: int) -> Array:
     """Return the crop of a square as [side, side, 3] float32 RGB in [0, 1], the photo's edge repeated outside."""
-    pixels = resize(cut_square(photo, whole_square(square)), side)
+    pixels = resize(cut_square(photo, whole_square(square)), side, side)
     return np.asarray(pixels, np.float32) / np.float32(255)
 
 
@@ -97,10 +99,10 @@ def _decode(data: NDArray[np.uint8]) -> Pixels | None:
         colour = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
         return None
-    return None if colour is None else cv2.cvtColor(_to_8_bit(colour), cv2.COLOR_BGR2RGB)
+    return None if colour is None else np.ascontiguousarray(_to_8_bit(colour)[..., ::-1])
 
 
-def _to_8_bit(pixels: NDArray[np.generic]) -> Pixels:
+def _to_8_bit(pixels: NDArray[Any]) -> Pixels:
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype == np.uint16:

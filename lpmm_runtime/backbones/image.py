@@ -41,7 +41,7 @@ class ImageBackbone:
         feeds: dict[str, Array] = {"landmarks": landmarks[None], "pose_latent": pose_latent[None]}
         if "image" in names:
             side = self._sessions.image_side("identity_encoder")
-            feeds["image"] = as_batch(np.clip(resize(crop, side), 0.0, 1.0))
+            feeds["image"] = as_batch(np.clip(resize(crop, side, side), 0.0, 1.0))
         features = self._sessions.run("identity_encoder", {name: feeds[name] for name in names})
         return ImageIdentity(crop, features, pose_latent)
 
@@ -49,10 +49,10 @@ class ImageBackbone:
         """See `Backbone.render`; away from the portrait's own latent the picture is the generator's alone."""
         frame = np.ones((size, size, 4), np.float32)
         if np.array_equal(pose_latent, identity.pose_latent):
-            frame[..., :3] = np.clip(resize(identity.crop, size), 0.0, 1.0)
+            frame[..., :3] = np.clip(resize(identity.crop, size, size), 0.0, 1.0)
             return frame
         answer = self._sessions.run("generator", {**identity.features, "pose_latent": pose_latent[None]})
-        frame[..., :3] = np.clip(resize(answer["image"][0].transpose(1, 2, 0), size), 0.0, 1.0)
+        frame[..., :3] = np.clip(resize(answer["image"][0].transpose(1, 2, 0), size, size), 0.0, 1.0)
         if "alpha" in answer:
-            frame[..., 3] = np.clip(resize(answer["alpha"][0, 0], size), 0.0, 1.0)
+            frame[..., 3] = np.clip(resize(answer["alpha"][0, 0], size, size), 0.0, 1.0)
         return frame

@@ -164,9 +164,7 @@ class _Graph:
 
     def write(self, path: Path, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         def infos(shapes: dict[str, Any]) -> list[onnx.ValueInfoProto]:
-            return [
-                helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", *shape]) for n, shape in shapes.items()
-            ]
+            return [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", *shape]) for n, shape in shapes.items()]
 
         graph = helper.make_graph(self.nodes, path.stem, infos(inputs), infos(outputs), self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
@@ -190,9 +188,7 @@ def _write_finder(path: Path) -> None:
     graph.add("Add", spread, graph.constant(np.stack([x, y, x, y], axis=1)[None]), output="boxes")
     full = graph.add("Mul", graph.pooled(mask, cells, FINDER_SIDE, 1), graph.constant(2.0))
     graph.add("Min", full, graph.constant(1.0), output="scores")
-    graph.write(
-        path, {"image": [3, FINDER_SIDE, FINDER_SIDE]}, {"boxes": [cells**2, 4], "scores": [cells**2]}
-    )
+    graph.write(path, {"image": [3, FINDER_SIDE, FINDER_SIDE]}, {"boxes": [cells**2, 4], "scores": [cells**2]})
 
 
 def _write_regressor(path: Path, mean: Array, sigma: Array, rng: np.random.Generator) -> None:
