@@ -14,7 +14,7 @@ from lpmm_runtime.errors import ParamsError, PhotoError
 from lpmm_runtime.face_finding import Box, FaceReading, read_face
 from lpmm_runtime.onnx_sessions import Device, OnnxSessions
 from lpmm_runtime.paste import paste
-from lpmm_runtime.portrait import as_batch, crop_at, resize
+from lpmm_runtime.portrait import as_batch, as_bytes, crop_at, resize
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -181,7 +181,7 @@ class Engine:
         native = round(character.square.side)
         if view == "crop":
             frame = self._backbone.render(character.identity, latent, size or min(native, LARGEST_CROP_VIEW))
-            return np.rint(frame * np.float32(255)).astype(np.uint8)
+            return as_bytes(frame)
         photo, square = _scaled(character, size or native)
         frame_size = min(round(square.side), LARGEST_CROP)
         frame = self._backbone.render(character.identity, latent, frame_size)

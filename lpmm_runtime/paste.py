@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.crop import CropSquare
-from lpmm_runtime.portrait import resize
+from lpmm_runtime.portrait import as_bytes, resize
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -29,28 +29,27 @@ def paste(photo: Pixels, square: CropSquare, frame: Array, rest: Array, matte: b
     """
     height, width = photo.shape[:2]
     side, left, top = round(square.side), round(square.left), round(square.top)
-    mask = crop_mask(side, square, (width, height))
-    if frame.shape[0] != side:
-        mask = mask * np.clip(resize(change_mask(frame, rest), side, side), 0.0, 1.0)
-        frame = np.clip(resize(frame, side, side), 0.0, 1.0)
-    elif np.array_equal(frame[..., :3], rest[..., :3]):
-        mask = np.zeros_like(mask)
-
-    picture = np.empty((height, width, 4), np.uint8)
-    picture[..., :3] = photo
-    picture[..., 3] = 0 if matte else 255
+    picture = np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2RGBA), np.uint8)
+    if matte:
+        picture[..., 3] = 0
     rows = slice(max(top, 0), min(top + side, height))
     columns = slice(max(left, 0), min(left + side, width))
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return picture
     inside = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
-    under = photo[rows, columns].astype(np.float32)
-    over = frame[inside][..., :3] * np.float32(255)
-    # Written as a step from the photo, so that equal pixels stay equal to the last bit.
-    picture[rows, columns, :3] = np.rint(under + mask[inside][..., None] * (over - under))
+    edge = mask = crop_mask(side, square, (width, height))
+    if frame.shape[0] != side:
+        mask = edge * np.clip(resize(change_mask(frame, rest), side, side), 0.0, 1.0)
+        frame = np.clip(resize(frame, side, side), 0.0, 1.0)
+    elif np.array_equal(frame[..., :3], rest[..., :3]):
+        mask = np.zeros_like(edge)
+    under = np.ascontiguousarray(photo[rows, columns])
+    over = cv2.cvtColor(as_bytes(frame[inside]), cv2.COLOR_RGBA2RGB)
+    weight = np.ascontiguousarray(mask[inside])
+    # blendLinear rounds to the nearest, so that equal pixels stay equal and weight 0 is the photo exactly.
+    picture[rows, columns, :3] = cv2.blendLinear(over, under, weight, 1 - weight)
     if matte:
-        edge = crop_mask(side, square, (width, height))[inside]
-        picture[rows, columns, 3] = np.rint(edge * frame[inside][..., 3] * np.float32(255))
+        picture[rows, columns, 3] = as_bytes(edge[inside] * frame[inside][..., 3])
     return picture
 
 

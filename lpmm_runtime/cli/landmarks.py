@@ -30,9 +30,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser("landmarks", help="read landmarks and params", description=DESCRIPTION)
     parser.add_argument("images", type=Path, nargs="+", metavar="IMG", help="pictures")
     parser.add_argument("--json", type=Path, metavar="OUT", help="where to write (default: standard output)")
-    parser.add_argument("--boxes", type=Path, metavar="FILE",
-                        help="JSON {path: [left, top, right, bottom]}: face boxes as a detector gives them, forehead "
-                        "to chin; a picture that is not listed is searched")  # fmt: skip
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="FILE",
+        help="JSON {path: [left, top, right, bottom]}: face boxes as a detector gives them, forehead "
+        "to chin; a picture that is not listed is searched",
+    )
     arguments.add_bundle(parser)
     arguments.add_device(parser)
 

@@ -34,19 +34,43 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="x.png, dir/%%04d.png, or clip.mp4 (.mov, .mkv)"
     )
-    parser.add_argument("--set", type=arguments.setting, action="append", default=[], metavar="NAME=VALUE",
-                        help="a channel's value on every frame; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        type=arguments.setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a channel's value on every frame; may be repeated",
+    )
     parser.add_argument("--curves", type=Path, metavar="FILE", help="channel values per frame (JSON)")
-    parser.add_argument("--preset", type=Path, action="append", default=[], metavar="FILE",
-                        help="a preset file whose name becomes a channel; may be repeated")  # fmt: skip
-    parser.add_argument("--base", choices=("photo", "neutral"), default="photo",
-                        help="what channels add to: the photo's own pose or the mean face's (default: photo)")  # fmt: skip
+    parser.add_argument(
+        "--preset",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a preset file whose name becomes a channel; may be repeated",
+    )
+    parser.add_argument(
+        "--base",
+        choices=("photo", "neutral"),
+        default="photo",
+        help="what channels add to: the photo's own pose or the mean face's (default: photo)",
+    )
     parser.add_argument("--crop", action="store_true", help="write the aligned crop instead of the full photo")
-    parser.add_argument("--size", type=arguments.positive, metavar="PIXELS",
-                        help="side of the crop; the full photo is scaled alike (default: its own size)")  # fmt: skip
+    parser.add_argument(
+        "--size",
+        type=arguments.positive,
+        metavar="PIXELS",
+        help="side of the crop; the full photo is scaled alike (default: its own size)",
+    )
     parser.add_argument("--alpha", action="store_true", help="keep the head's matte as alpha (PNG only)")
-    parser.add_argument("--box", type=arguments.box, metavar="L,T,R,B",
-                        help="the face's box in pixels, forehead to chin (default: search)")  # fmt: skip
+    parser.add_argument(
+        "--box",
+        type=arguments.box,
+        metavar="L,T,R,B",
+        help="the face's box in pixels, forehead to chin (default: search)",
+    )
     parser.add_argument("--first-frame", type=int, default=1, metavar="N", help="first number of %%04d (default: 1)")
     arguments.add_bundle(parser)
     arguments.add_device(parser)
