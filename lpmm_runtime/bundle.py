@@ -16,6 +16,7 @@ from lpmm_runtime import landmarks68
 from lpmm_runtime.controls import HEAD_CONTROLS, Control, ControlMap, head_features
 from lpmm_runtime.errors import BundleError, PresetError
 from lpmm_runtime.frame import RigModel
+from lpmm_runtime.json_files import read_json
 from lpmm_runtime.morphable import LandmarkModel
 from lpmm_runtime.presets import Preset, check_preset, load_preset
 
@@ -24,6 +25,8 @@ FORMAT_VERSION = 1
 MANIFEST = "bundle.json"
 ARRAYS = "lpmm.npz"
 GRAPHS = ("face_finder", "lp_regressor", "lp_adaptor", "pose_encoder", "identity_encoder", "generator")
+# `controls.head_features` pairs the first six params.
+SMALLEST_K = 6
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 
 _MANIFEST_TYPES: dict[str, type] = {
@@ -155,12 +158,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such bundle folder")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise BundleError(f"{path}: not JSON ({error})") from error
+    manifest: dict[str, Any] = read_json(path, "a bundle", BundleError)
     _check_manifest(manifest, path)
     return manifest
 
@@ -182,6 +180,8 @@ def _check_manifest(manifest: Any, path: Path) -> None:
     for key, kind in kinds:
         if not isinstance(backbone.get(key), kind):
             raise BundleError(f'{path}: backbone "{key}" is missing or not {kind.__name__}')
+    if manifest["k"] < SMALLEST_K:
+        raise BundleError(f'{path}: "k" is {manifest["k"]}; the head angles are read from {SMALLEST_K} params')
     if len(manifest["components"]) != manifest["k"]:
         raise BundleError(f"{path}: {len(manifest['components'])} components for k = {manifest['k']}")
     required = [ARRAYS, *(f"{name}.onnx" for name in GRAPHS)]
@@ -189,7 +189,7 @@ def _check_manifest(manifest: Any, path: Path) -> None:
         if name not in manifest["files"]:
             raise BundleError(f'{path}: "files" does not list {name}')
     for name in manifest["files"]:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+        if PurePosixPath(name).is_absolute() or {"..", ""} & set(name.split("/")) or "\\" in name or ":" in name:
             raise BundleError(f'{path}: "files" lists {name!r}, which is not a plain path inside the bundle')
 
 
@@ -213,7 +213,7 @@ def _read_rig(path: Path, manifest: Mapping[str, Any]) -> RigModel:
     k, w, n = manifest["k"], manifest["backbone"]["latent_size"], landmarks68.COUNT
     arrays = _read_arrays(path)
     c, t = len(arrays["control_names"]), len(arrays["head_exponents"])
-    features = head_features(np.zeros(k, np.float32)).shape[0] if k >= 6 else 0
+    features = head_features(np.zeros(k, np.float32)).shape[0]
     shapes = {
         "mean": (2 * n,),
         "eigenvectors": (k, 2 * n),

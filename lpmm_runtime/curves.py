@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Curves: one number a frame for each channel, as JSON; animation data without Blender."""
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from lpmm_runtime.errors import CurvesError
+from lpmm_runtime.json_files import finite_number, read_json
 
 FORMAT = "lpmm-curves"
 FORMAT_VERSION = 1
@@ -42,17 +41,7 @@ def load_curves(path: Path) -> Curves:
     Raises:
         CurvesError: if there is no such file, or it is not curves; the message names the file and the fault.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise CurvesError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise CurvesError(f"{path}: not curves: not UTF-8 text") from error
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise CurvesError(f"{path}: not curves: not JSON ({error})") from error
-    return parse_curves(data, str(path))
+    return parse_curves(read_json(path, "curves", CurvesError), str(path))
 
 
 def parse_curves(data: Any, where: str) -> Curves:
@@ -68,17 +57,20 @@ def parse_curves(data: Any, where: str) -> Curves:
     unknown = sorted(set(data) - KEYS)
     if unknown:
         raise CurvesError(f"{where}: curves have an unknown key {unknown[0]!r}")
-    fps = data.get("fps")
-    if not _is_number(fps) or not 0 < fps <= 1000:
-        raise CurvesError(f'{where}: curves: "fps" is {fps!r}, not a number above 0')
+    fps = finite_number(data.get("fps"))
+    if fps is None or not 1 <= fps <= 1000:
+        raise CurvesError(f'{where}: curves: "fps" is {data.get("fps")!r}, not a number from 1 to 1000')
     channels: dict[str, tuple[float, ...]] = {}
     for name, values in data["channels"].items():
         if not isinstance(values, list) or not values:
             raise CurvesError(f"{where}: curves: channel {name!r} is not a list of numbers")
+        numbers = []
         for frame, value in enumerate(values):
-            if not _is_number(value):
+            number = finite_number(value)
+            if number is None:
                 raise CurvesError(f"{where}: curves: channel {name!r} is not a finite number at position {frame}")
-        channels[name] = tuple(float(value) for value in values)
+            numbers.append(number)
+        channels[name] = tuple(numbers)
     if not channels:
         raise CurvesError(f'{where}: curves: "channels" is empty')
     lengths = {name: len(values) for name, values in channels.items()}
@@ -86,8 +78,10 @@ def parse_curves(data: Any, where: str) -> Curves:
     for name, length in lengths.items():
         if length != count:
             raise CurvesError(f"{where}: curves: {name!r} has {length} frames, {first!r} has {count}")
-    return Curves(Fraction(fps).limit_denominator(1001), channels, count)
+    return Curves(_exact_rate(fps), channels, count)
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _exact_rate(fps: float) -> Fraction:
+    """Return 24000/1001 for 23.976 and its like, else the plain fraction."""
+    ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
+    return ntsc if fps != round(fps) and abs(ntsc - fps) < 0.005 else Fraction(fps).limit_denominator(1001)

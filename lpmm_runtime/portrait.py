@@ -29,6 +29,8 @@ def read_image(path: Path) -> Pixels:
     path = Path(path)
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
+    except FileNotFoundError as error:
+        raise PhotoError(f"{path}: no such file") from error
     except OSError as error:
         raise PhotoError(f"{path}: cannot be read: {error.strerror or error}") from error
     pixels = _decode(data)

@@ -2,7 +2,6 @@
 """Presets: saved blendshapes, a named sparse set of controls and params, stored as JSON."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from lpmm_runtime.channels import PARAM_PATTERN, param_name, unknown_channel
 from lpmm_runtime.errors import PresetError
+from lpmm_runtime.json_files import finite_number, read_json
 
 FORMAT = "lpmm-preset"
 FORMAT_VERSION = 1
@@ -39,17 +39,7 @@ def load_preset(path: Path) -> Preset:
     Raises:
         PresetError: if there is no such file, or it is not a preset; the message names the file and the fault.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise PresetError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise PresetError(f"{path}: not a preset: not UTF-8 text") from error
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise PresetError(f"{path}: not a preset: not JSON ({error})") from error
-    return parse_preset(data, str(path))
+    return parse_preset(read_json(path, "a preset", PresetError), str(path))
 
 
 def parse_preset(data: Any, where: str) -> Preset:
@@ -120,8 +110,10 @@ def save_preset(preset: Preset, path: Path) -> None:
 def _numbers(values: Any, key: str, where: str) -> dict[str, float]:
     if not isinstance(values, dict):
         raise PresetError(f'{where}: preset "{key}" is not an object of numbers by name')
+    numbers = {}
     for name, value in values.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
+        number = finite_number(value)
+        if number is None:
             raise PresetError(f"{where}: preset {key}: {name} is not a finite number")
-    return {name: float(value) for name, value in values.items()}
+        numbers[name] = number
+    return numbers

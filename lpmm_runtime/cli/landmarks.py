@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lpmm_runtime.bundle import load_bundle
 from lpmm_runtime.cli import arguments
 from lpmm_runtime.errors import BoxError, NoFaceError, OutputError, PhotoError
+from lpmm_runtime.json_files import finite_number, read_json
 
 if TYPE_CHECKING:
     from lpmm_runtime.bundle import Bundle
@@ -79,21 +80,16 @@ def _answer(bundle: "Bundle", reading: "FaceReading") -> dict[str, Any]:
 
 
 def _read_boxes(path: Path) -> dict[str, Box]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BoxError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise BoxError(f"{path}: not JSON ({error})") from error
+    data = read_json(path, "boxes", BoxError)
     if not isinstance(data, dict):
         raise BoxError(f"{path}: not boxes: wanted {{path: [left, top, right, bottom]}}")
     boxes = {}
     for name, box in data.items():
-        numbers = isinstance(box, list) and all(type(edge) in (int, float) for edge in box)
-        if not numbers or len(box) != 4:
+        edges = [finite_number(edge) for edge in box] if isinstance(box, list) else []
+        numbers = [edge + HALF_PIXEL for edge in edges if edge is not None]
+        if len(edges) != 4 or len(numbers) != 4:
             raise BoxError(f"{path}: the box of {name!r} is not [left, top, right, bottom]")
-        left, top, right, bottom = (float(edge) + HALF_PIXEL for edge in box)
-        boxes[name] = (left, top, right, bottom)
+        boxes[name] = (numbers[0], numbers[1], numbers[2], numbers[3])
     return boxes
 
 
