@@ -13,9 +13,6 @@ from lpmm_runtime.errors import LpmmError, PhotoError
 from lpmm_runtime.portrait import read_image
 from lpmm_runtime.protocol import Box, RuntimeRequestError
 
-# A prepared character holds its photo and a few features: tens of megabytes for a large one.
-DEFAULT_LIMIT = 16
-
 # The client's conversation, and its name for the character.
 Key = tuple[Hashable, str]
 
@@ -33,12 +30,12 @@ class CharacterShelf:
 
     Args:
         engine: prepares them.
-        limit: at least 1.
+        limit: at least 1. A prepared character holds its photo and features: tens of megabytes for a large one.
     """
 
-    def __init__(self, engine: Engine, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, engine: Engine, limit: int) -> None:
         self._engine = engine
-        self._limit = max(1, limit)
+        self._limit = limit
         self._recipes: dict[Key, _Recipe] = {}
         self._prepared: OrderedDict[Key, Character] = OrderedDict()
 

@@ -61,6 +61,7 @@ class ServerChild:
 
     def __init__(self, command: Sequence[str], log: Path, startup_timeout: float) -> None:
         self.log = log
+        self._python = command[0]
         self._authkey = secrets.token_hex(32).encode()
         self._deadline = time.monotonic() + startup_timeout
         self._startup_timeout = startup_timeout
@@ -112,7 +113,7 @@ class ServerChild:
         except ValueError as error:
             self._wait(2.0)
             raise RuntimeStartError(
-                f"the runtime ended at its start, {self._ending()} ({self.log}):\n{self.log_tail()}"
+                f"the runtime ended at its start, {self._ending()} ({self._python}, {self.log}):\n{self.log_tail()}"
             ) from error
         if "error" in announcement:
             raise RuntimeStartError(announcement["error"]["message"])

@@ -20,8 +20,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
-from lpmm_runtime.character_shelf import DEFAULT_LIMIT, CharacterShelf
+from lpmm_runtime.bundle import load_bundle
+from lpmm_runtime.character_shelf import CharacterShelf
 from lpmm_runtime.engine import Engine
 from lpmm_runtime.errors import LpmmError
 from lpmm_runtime.frame_slots import SlotPool
@@ -51,11 +51,11 @@ _log = logging.getLogger(__name__)
 class ServeOptions:
     """What `lpmm serve` is asked for; `port` 0 is any free one, `characters` how many are held prepared."""
 
-    bundle: Path = DEFAULT_BUNDLE
-    device: Device = "auto"
-    threads: int | None = None
-    port: int = 0
-    characters: int = DEFAULT_LIMIT
+    bundle: Path
+    device: Device
+    threads: int | None
+    port: int
+    characters: int
 
 
 class Conversation:
@@ -93,7 +93,7 @@ def _can_be_served(job: _Job) -> bool:
 class Server:
     """Serves one engine to the clients that know the key."""
 
-    def __init__(self, engine: Engine, authkey: bytes, port: int = 0, characters: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, engine: Engine, authkey: bytes, port: int, characters: int) -> None:
         self._engine = engine
         self._authkey = authkey
         self._shelf = CharacterShelf(engine, characters)
@@ -307,7 +307,8 @@ class _Ending:
         self.server: Server | None = None
 
     def wait_for_stdin(self) -> None:
-        while sys.stdin.buffer.read(4096):
+        # Not through `sys.stdin`: a thread that waits in its buffer makes a regular exit abort.
+        while os.read(0, 4096):
             pass
         self.end()
 

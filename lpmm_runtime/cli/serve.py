@@ -2,9 +2,11 @@
 """`lpmm serve`: the runtime as a process that others ask for frames."""
 
 import argparse
-import sys
-from pathlib import Path
 from typing import Any
+
+from lpmm_runtime.cli.arguments import add_bundle, add_device, positive
+
+CHARACTERS = 16
 
 
 def add_parser(subparsers: Any) -> None:
@@ -12,38 +14,23 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="render frames for another process, as Blender's add-on asks",
-        description="Renders frames for clients on this machine until stdin closes. The first line of stdin is the "
-        "key that clients must know; stdout gets one line of JSON with the port. The client is "
-        "lpmm_runtime.client.",
+        description="Render frames for clients on this machine (lpmm_runtime.client) until stdin closes. The first "
+        "line of stdin is the key that clients must know; stdout gets one line of JSON with the port.",
     )
-    parser.add_argument("--bundle", type=Path, default=None, help="the model bundle's folder (default: the built-in)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: the cores, at most 4)")
+    add_bundle(parser)
+    add_device(parser)
     parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1 (default: any free one)")
     parser.add_argument(
-        "--characters", type=int, default=16, help="portraits held prepared at once (default: %(default)s)"
+        "--characters",
+        type=positive,
+        default=CHARACTERS,
+        metavar="N",
+        help="portraits held prepared at once; others are prepared again when asked for (default: %(default)s)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stdin closes, and return the exit status."""
-    try:
-        from lpmm_runtime.bundle import DEFAULT_BUNDLE
-        from lpmm_runtime.server import ServeOptions, serve
-    except ImportError as error:
-        print(
-            f"lpmm serve: {sys.executable} cannot import {error.name}: install onnxruntime and "
-            f"opencv-python-headless for it ({error})",
-            file=sys.stderr,
-        )
-        return 1
-    return serve(
-        ServeOptions(
-            bundle=args.bundle or DEFAULT_BUNDLE,
-            device=args.device,
-            threads=args.threads,
-            port=args.port,
-            characters=args.characters,
-        )
-    )
+    from lpmm_runtime.server import ServeOptions, serve
+
+    return serve(ServeOptions(args.bundle, args.device, args.threads, args.port, args.characters))
