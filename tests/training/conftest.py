@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures of the training tests: a toy face kit, so that none of them needs the real one."""
+
+from pathlib import Path
+
+import pytest
+
+from training.synth.facekit import FaceKit
+from training.toykit import write_toy_kit
+
+
+@pytest.fixture(scope="session")
+def toy_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a toy face kit; read it, do not change it."""
+    folder = tmp_path_factory.mktemp("toykit")
+    write_toy_kit(folder, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loaded_toy_kit(toy_kit: Path) -> FaceKit:
+    """The toy face kit, loaded."""
+    return FaceKit(toy_kit)
