@@ -71,7 +71,7 @@ _MOUTH = (0.0, surface.MOUTH_Y, 1.40)
 
 
 def macro_targets(points: Array) -> list[Target]:
-    """Return the targets that make a body; those of one person sum to weight 1, and their mean is the base head."""
+    """Return the targets that make a body; one person wears a mix of them, near the base head."""
     male = _sum(
         both((0.45, 6.45, 1.0), (0.25, 0.25, 0.4), (0.035, -0.02, 0.0)),
         both((0.3, 7.43, 1.4), (0.2, 0.08, 0.2), (0.0, -0.01, 0.02)),
