@@ -73,7 +73,7 @@ class RuntimeClient:
 
     Args:
         process: the runtime; it may still be starting, requests wait for it.
-        timeout: seconds after which an unanswered blocking request raises `RuntimeDied`.
+        timeout: seconds after which a runtime that leaves a blocking request unanswered is killed.
     """
 
     def __init__(self, process: RuntimeProcess, *, timeout: float = 300.0) -> None:
@@ -358,4 +358,6 @@ class RuntimeClient:
         try:
             return future.result(self._timeout)
         except TimeoutError as error:
-            raise RuntimeDied(f"the runtime has not answered for {self._timeout:g} s") from error
+            reason = f"the runtime has not answered for {self._timeout:g} s and was ended"
+            self._session.give_up(RuntimeDied(reason))
+            raise RuntimeDied(reason) from error

@@ -221,7 +221,11 @@ class RuntimeProcess:
             command += ["--characters", str(characters)]
         process = cls(command, Path(log).absolute(), startup_timeout)
         if wait:
-            process.child.endpoint()
+            try:
+                process.child.endpoint()
+            except RuntimeStartError:
+                process.stop(0.0)
+                raise
         return process
 
     @property
@@ -295,6 +299,8 @@ def _popen(command: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
+        # A buffered reader that a thread waits in can abort an interpreter that exits meanwhile.
+        bufsize=0,
         env=environment,
         creationflags=flags,
         # A Ctrl-C in Blender's terminal is Blender's; the runtime ends when its stdin closes.

@@ -86,6 +86,11 @@ class Session:
         """End the conversation; what is pending fails."""
         self._die(RuntimeDied("the connection to the runtime was closed"))
 
+    def give_up(self, reason: RuntimeDied) -> None:
+        """Kill the server, which does not answer; what is pending fails with `reason`."""
+        self._child.stop(0.0)
+        self._die(reason)
+
     def _converse(self) -> None:
         try:
             endpoint = self._child.endpoint()
@@ -112,7 +117,9 @@ class Session:
         if self.dead is None:
             self._die(self._child.obituary())
         writer.join()
-        connection.close()
+        with self._lock:
+            self._connection = None
+            connection.close()
         for slot in self._slots.values():
             slot.close()
 
@@ -167,9 +174,8 @@ class Session:
                 return
             self.dead = reason
             pending, self._pending = self._pending, {}
-            connection = self._connection
+            if self._connection is not None:
+                hang_up(self._connection)
         self._outbox.put(None)
-        if connection is not None:
-            hang_up(connection)
         for future in pending.values():
             future.set_exception(type(reason)(str(reason)))

@@ -85,6 +85,7 @@ def test_no_resource_tracker_is_started_and_nothing_is_said() -> None:
     script = """
 import secrets, sys
 from multiprocessing import resource_tracker
+import lpmm_runtime.client
 from lpmm_runtime.frame_slots import Slot
 slot = Slot.create(f"lpmm_{secrets.token_hex(4)}_1", 1000)
 Slot.attach(slot.name).close()

@@ -90,7 +90,7 @@ def test_every_waiting_request_learns_of_the_death_and_one_revival_serves_all(st
         assert all(np.array_equal(frame.pixels, expected) for frame in frames)
 
 
-def test_a_runtime_that_hangs_is_told_and_can_be_restarted(start: Start, photos: Photos) -> None:
+def test_a_runtime_that_hangs_is_ended_and_comes_back(start: Start, photos: Photos) -> None:
     process = start()
     with RuntimeClient(process, timeout=0.3) as client:
         # Under load the first answer may take longer than this test's patience.
@@ -99,7 +99,7 @@ def test_a_runtime_that_hangs_is_told_and_can_be_restarted(start: Start, photos:
         os.kill(process.pid, signal.SIGSTOP)
         with pytest.raises(RuntimeDied, match="not answered"):
             client.render_exact(name, info.params, size=48)
-        client.restart()
+        client.revive()
         assert client.submit_exact(name, info.params, size=48).result(60).pixels.shape == (48, 48, 4)
 
 
@@ -151,6 +151,14 @@ def test_the_runtime_ends_with_the_process_that_started_it(
         assert not any(Path("/dev/shm", name).exists() for name in slots)
         assert "resource_tracker" not in parent.stderr.read()
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_leaving_before_the_runtime_has_started_is_quiet(bundle: Path, photos: Photos, tmp_path: Path) -> None:
+    script = PARENT.replace("log=log)", "log=log, wait=False)").partition("info =")[0] + "print(process.pid)"
+    command = [sys.executable, "-c", script, str(bundle), str(photos[0]), str(tmp_path / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert soon(lambda: is_gone(int(done.stdout)))
 
 
 def test_both_killed_leave_no_shared_memory(start: Start, photos: Photos) -> None:
