@@ -109,6 +109,8 @@ class Engine:
             BoxError: if the box is empty or outside the photo.
         """
         where = name or "photo"
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+            raise PhotoError(f"{where}: a photo is [H, W, 3] uint8 RGB, not {photo.shape} {photo.dtype}")
         reading = self.read_face(photo, box, where)
         side = round(reading.square.side)
         if side < SMALLEST_CROP:
@@ -123,7 +125,7 @@ class Engine:
         yaw, pitch, roll = (float(angle) for angle in self.bundle.rig.controls.head_angles(reading.params))
         return Character(
             name=name,
-            photo=photo,
+            photo=photo.copy(),
             square=reading.square,
             box=reading.box,
             landmarks=reading.landmarks,

@@ -13,6 +13,8 @@ Pixels = NDArray[np.uint8]
 
 # The mask rises from 0 to 1 over this share of the crop's side.
 RAMP = 0.08
+# A change is followed on this grid, and reaches this many cells around itself.
+CHANGE_SIDE, CHANGE_REACH = 256, 5
 
 
 def paste(photo: Pixels, square: CropSquare, frame: Array, rest: Array, matte: bool) -> Pixels:
@@ -66,11 +68,13 @@ def crop_mask(side: int, square: CropSquare, photo_size: tuple[int, int]) -> Arr
 
 
 def change_mask(frame: Array, rest: Array) -> Array:
-    """Return a soft mask [n, n] float32 around what differs between two frames: exactly 0 where nothing does."""
+    """Return a soft mask [m, m] float32, m ≤ 256, around what differs: exactly 0 where nothing does."""
     changed = (np.abs(frame[..., :3] - rest[..., :3]).max(axis=-1) > 0.5 / 255).astype(np.float32)
-    reach = max(3, round(0.02 * len(changed)) | 1)
-    grown = cv2.dilate(changed, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    return np.asarray(cv2.blur(grown, (reach, reach)), np.float32)
+    side = min(len(changed), CHANGE_SIDE)
+    # An average above 0 is a change somewhere below it.
+    coarse = (resize(changed, side, side) > 0).astype(np.float32)
+    grown = cv2.dilate(coarse, np.ones((2 * CHANGE_REACH + 1, 2 * CHANGE_REACH + 1), np.uint8))
+    return np.asarray(cv2.blur(grown, (CHANGE_REACH, CHANGE_REACH)), np.float32)
 
 
 def _ramp(side: int, open_start: bool, open_end: bool) -> Array:

@@ -2,6 +2,7 @@
 """Frames to files: one PNG, numbered PNGs, or a near-lossless H.264 clip."""
 
 import os
+import re
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ from lpmm_runtime.errors import OutputError
 
 Pixels = NDArray[np.uint8]
 
+NUMBERED = re.compile(r"[^%]*%0?\d{0,2}d[^%]*")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 # Visually lossless; 0 would be lossless, which most players cannot show.
 CRF = 10
@@ -31,7 +33,7 @@ def check_output(out: Path, frame_count: int) -> None:
     if suffix != ".png" and suffix not in VIDEO_SUFFIXES:
         raise OutputError(f"{out}: unknown kind of output; wanted .png, %04d.png or {', '.join(VIDEO_SUFFIXES)}")
     if "%" in str(out):
-        if suffix != ".png" or _numbered(out, 1) == _numbered(out, 2) or "%" in str(out.parent):
+        if suffix != ".png" or not NUMBERED.fullmatch(out.name) or "%" in str(out.parent):
             raise OutputError(f"{out}: not a file name pattern; wanted one number such as %04d, and .png")
     elif suffix == ".png" and frame_count > 1:
         raise OutputError(f"{out}: {frame_count} frames need a numbered name such as {out.stem}%04d.png, or a video")
@@ -62,7 +64,7 @@ def write_frames(out: Path, frames: Iterable[Pixels], fps: Fraction, first_frame
         return [out]
     written = []
     for number, frame in enumerate(frames, first_frame):
-        path = _numbered(out, number) if "%" in str(out) else out
+        path = out.with_name(out.name % number) if "%" in out.name else out
         write_png(path, frame)
         written.append(path)
     return written
@@ -123,10 +125,3 @@ def write_video(path: Path, frames: Iterable[Pixels], fps: Fraction) -> None:
 def _even(frame: Pixels) -> Pixels:
     height, width = frame.shape[:2]
     return np.ascontiguousarray(np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
-
-
-def _numbered(out: Path, number: int) -> Path:
-    try:
-        return out.with_name(out.name % number)
-    except (TypeError, ValueError) as error:
-        raise OutputError(f"{out}: not a file name pattern; wanted one number such as %04d") from error
