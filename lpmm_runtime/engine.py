@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -86,6 +87,8 @@ class Engine:
             BundleError: naming the graph that is wrong.
             DeviceError: if CUDA is asked for and is not there.
         """
+        if threads is not None:
+            cv2.setNumThreads(threads)
         self.bundle = bundle
         self.sessions = OnnxSessions(bundle, device, threads)
         self._backbone = create_backbone(bundle.backbone_kind, self.sessions)

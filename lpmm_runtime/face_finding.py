@@ -67,7 +67,10 @@ def read_face(sessions: OnnxSessions, photo: Pixels, box: Box | None = None, nam
         BoxError: if the box given is empty or outside the photo.
     """
     if box is not None:
-        return refine(sessions, photo, _checked_box(box, photo, name))
+        given = _checked_box(box, photo, name)
+        reading = refine(sessions, photo, given)
+        # Whoever gave the box knows better than a reading that leaves it.
+        return reading if iou(reading.box, given) >= KEPT_IOU else refine(sessions, photo, given, steps=0)
     for finding in find_faces(sessions, photo):
         reading = refine(sessions, photo, finding.box)
         if iou(reading.box, finding.box) >= KEPT_IOU:
@@ -88,19 +91,19 @@ def find_faces(sessions: OnnxSessions, photo: Pixels) -> list[Finding]:
     return [Finding(_scaled(f.box, factors), f.score) for f in ranked]
 
 
-def refine(sessions: OnnxSessions, photo: Pixels, box: Box) -> FaceReading:
-    """Align a crop on a box, read it, and re-crop by what was read until the crop stays."""
+def refine(sessions: OnnxSessions, photo: Pixels, box: Box, steps: int = REFINEMENTS) -> FaceReading:
+    """Align a crop on a box, read it, and re-crop by what was read until the crop stays, at most `steps` times."""
     side = sessions.image_side("lp_regressor")
     model = sessions.bundle.rig.model
     square = whole_square(square_of_box(box))
-    for step in range(REFINEMENTS + 1):
+    for step in range(steps + 1):
         image = as_batch(crop_at(photo, square, side))
         params = sessions.run("lp_regressor", {"image": image})["params"][0]
         landmarks = square.to_picture(model.landmarks(params).astype(np.float64))
         wanted = square_of_landmarks(landmarks)
         moved = max(abs(wanted.x - square.x), abs(wanted.y - square.y), abs(wanted.side - square.side))
         following = whole_square(wanted)
-        if moved < SETTLED * square.side or following == square or step == REFINEMENTS or wanted.side < 8:
+        if moved < SETTLED * square.side or following == square or step == steps or wanted.side < 8:
             break
         square = following
     return FaceReading(square, params, landmarks.astype(np.float32), face_box(landmarks))

@@ -16,6 +16,7 @@ Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 SMALLEST_PHOTO = 64
+PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 
 
 def read_image(path: Path) -> Pixels:
@@ -95,7 +96,8 @@ def as_batch(images: Array) -> Array:
 
 
 def _decode(data: NDArray[np.uint8]) -> Pixels | None:
-    if not data.size:
+    cut_short = data[:8].tobytes() == PNG_START and PNG_END not in data[-64:].tobytes()
+    if not data.size or cut_short:  # libpng would print a line of its own
         return None
     try:
         stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)

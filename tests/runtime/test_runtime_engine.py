@@ -267,3 +267,10 @@ def test_a_square_far_outside_leaves_the_photo_alone(photo: Pixels) -> None:
     frame = np.ones((50, 50, 4), np.float32)
     picture = paste(photo, CropSquare(-200.0, -200.0, 50.0), frame, frame * 0, matte=False)
     assert np.array_equal(picture[..., :3], photo)
+
+
+def test_a_box_by_hand_holds_where_the_reading_would_leave_it(engine: Engine, photo: Pixels) -> None:
+    box = (200.0, 20.0, 290.0, 110.0)
+    character = engine.create_character(photo, box=box)
+    assert (character.square.x, character.square.y) == pytest.approx((245, 65), abs=0.5)
+    assert character.square.side == pytest.approx(1.8 * 90, abs=0.5)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The shipped bundle on a real portrait: found, exact at rest, and moved as told. Skipped where it is absent."""
+
+import json
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
+from lpmm_runtime.cli import main
+from lpmm_runtime.engine import Character, Engine
+from lpmm_runtime.frame import evaluate_params
+from lpmm_runtime.landmarks68 import eye_openness, mouth_openness
+
+Pixels = NDArray[np.uint8]
+
+CONTROLS = {
+    *("headYaw", "headPitch", "headRoll", "eyeBlinkLeft", "eyeBlinkRight", "jawOpen", "mouthSmileLeft"),
+    *("mouthSmileRight", "mouthPucker", "browInnerUp", "browDownLeft", "browDownRight"),
+    *("browOuterUpLeft", "browOuterUpRight"),
+}
+
+
+@pytest.fixture(scope="module")
+def portrait(default_engine: Engine, astronaut: Pixels) -> Character:
+    return default_engine.create_character(astronaut, name="astronaut")
+
+
+def moved(engine: Engine, character: Character, **controls: float) -> Pixels:
+    params = evaluate_params(engine.bundle.rig, character.params, controls, {})
+    return engine.render(character, params, view="full")[..., :3]
+
+
+def read_back(engine: Engine, picture: Pixels, character: Character) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the landmarks [68, 2] in pixels and the head angles (yaw, pitch, roll) that the regressor reads."""
+    reading = engine.read_face(picture, character.box)
+    return reading.landmarks, engine.bundle.rig.controls.head_angles(reading.params)
+
+
+def test_the_shipped_bundle_is_whole_and_small(default_engine: Engine) -> None:
+    bundle = load_bundle(graphs=True)
+    assert CONTROLS.issubset(bundle.rig.control_names)
+    assert bundle.k == 40
+    assert sum((DEFAULT_BUNDLE / name).stat().st_size for name in bundle.manifest["files"]) <= 30e6
+    assert bundle.unlisted_files == ()
+
+
+def test_the_astronauts_face_is_found(portrait: Character) -> None:
+    x, y = portrait.landmarks.mean(axis=0)
+    assert 190 < x < 260 and 80 < y < 160
+    left, top, right, bottom = portrait.box
+    assert 70 < right - left < 150 and 70 < bottom - top < 170
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_the_same_face_is_found_at_other_sizes(
+    default_engine: Engine, astronaut: Pixels, portrait: Character, scale: float
+) -> None:
+    from lpmm_runtime.portrait import resize
+
+    side = round(512 * scale)
+    reading = default_engine.read_face(resize(astronaut, side, side))
+    distance = np.linalg.norm(reading.landmarks / scale - portrait.landmarks, axis=1).mean()
+    assert distance < 0.05 * portrait.square.side
+
+
+def test_no_face_is_found_where_there_is_none(default_engine: Engine) -> None:
+    from lpmm_runtime.errors import NoFaceError
+
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    for picture in (noise, np.full((300, 400, 3), 128, np.uint8)):
+        with pytest.raises(NoFaceError):
+            default_engine.create_character(picture)
+
+
+def test_at_rest_the_frame_is_the_photo_exactly(default_engine: Engine, portrait: Character, astronaut: Pixels) -> None:
+    assert np.array_equal(moved(default_engine, portrait), astronaut)
+
+
+def test_outside_the_crop_nothing_ever_changes(default_engine: Engine, portrait: Character, astronaut: Pixels) -> None:
+    picture = moved(default_engine, portrait, headYaw=20, jawOpen=0.8)
+    square = portrait.square
+    outside = np.ones(picture.shape[:2], bool)
+    top, left = max(round(square.top), 0), max(round(square.left), 0)
+    outside[top : round(square.top + square.side), left : round(square.left + square.side)] = False
+    assert np.array_equal(picture[outside], astronaut[outside])
+
+
+def test_the_same_frame_has_the_same_bytes(default_engine: Engine, portrait: Character) -> None:
+    first = moved(default_engine, portrait, headYaw=12, mouthSmileLeft=0.7)
+    moved(default_engine, portrait, headYaw=-20)
+    assert np.array_equal(moved(default_engine, portrait, headYaw=12, mouthSmileLeft=0.7), first)
+
+
+@pytest.mark.parametrize(("control", "axis"), [("headYaw", 0), ("headPitch", 1), ("headRoll", 2)])
+def test_the_head_turns_the_way_it_is_told(
+    default_engine: Engine, portrait: Character, control: str, axis: int
+) -> None:
+    turned = []
+    for degrees in (-12.0, 12.0):
+        picture = moved(default_engine, portrait, **{control: degrees})
+        turned.append(read_back(default_engine, picture, portrait)[1][axis])
+    assert turned[1] - turned[0] > 8
+
+
+def test_each_eye_closes_alone(default_engine: Engine, portrait: Character, astronaut: Pixels) -> None:
+    open_left, open_right = eye_openness(read_back(default_engine, astronaut, portrait)[0])
+    wink = moved(default_engine, portrait, eyeBlinkLeft=1.0)
+    left, right = eye_openness(read_back(default_engine, wink, portrait)[0])
+    assert left < 0.65 * open_left
+    assert open_left - left > 2 * abs(open_right - right)
+
+
+def test_the_mouth_opens(default_engine: Engine, portrait: Character, astronaut: Pixels) -> None:
+    closed = mouth_openness(read_back(default_engine, astronaut, portrait)[0])
+    wide = moved(default_engine, portrait, jawOpen=0.8)
+    assert mouth_openness(read_back(default_engine, wide, portrait)[0]) > closed + 0.08
+
+
+def test_the_commands_run_on_the_shipped_bundle(
+    default_engine: Engine, astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from lpmm_runtime.video import write_png
+
+    folder = tmp_path_factory.mktemp("default")
+    write_png(folder / "a.png", astronaut)
+    assert main(["bundle", "verify"]) == 0
+    assert main(["landmarks", str(folder / "a.png"), "--json", str(folder / "l.json")]) == 0
+    answer = json.loads((folder / "l.json").read_text())[str(folder / "a.png")]
+    assert np.array(answer["landmarks"]).shape == (68, 2)
+    settings = ["--set", "headYaw=15", "--set", "eyeBlinkLeft=1"]
+    assert main(["render", str(folder / "a.png"), "--out", str(folder / "f.png"), *settings]) == 0
