@@ -92,7 +92,7 @@ def _build(
 
     rig = cast(Object, bpy.data.objects.new(name, None))
     rig.empty_display_type = "PLAIN_AXES"
-    rig.empty_display_size = 0.5 * options.plane_height
+    rig.empty_display_size = 0.25 * options.plane_height
     rig.location = scene.cursor.location
     add_sliders(rig, bundle.rig.control_list, bundle.rig.component_names)
     write_record(
@@ -131,9 +131,14 @@ def _build(
         parts.append(camera)
     collection.objects.link(rig)
     for part in parts:
+        # The face stands on its rig, so that the rig's cross does not lie over it.
+        part.location.z = 0.5 * plane_height
         part.parent = rig
         collection.objects.link(part)
-    plane.hide_select = False
+    if options.camera:
+        # Its frame would be drawn across the face; hidden here, it still renders.
+        for view_layer in scene.view_layers:
+            camera.hide_set(True, view_layer=view_layer)
     if options.exact_colours:
         show_exact_colours(scene)
     # Set long before any render: a render in a window crashes when a handler writes an image that the

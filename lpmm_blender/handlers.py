@@ -14,7 +14,7 @@ from bpy.types import Depsgraph, Object, Scene
 
 from . import frames, runtime_session
 from .image_sharing import separate_shared_images
-from .rig import all_rigs, is_rig, rigs_of
+from .rig import IMAGE, all_rigs, is_rig, rigs_of
 
 
 @dataclass
@@ -111,6 +111,16 @@ def _on_load(_path: object = None, _other: object = None) -> None:
 
 
 @persistent
+def _on_save(_path: object = None, _other: object = None) -> None:
+    # Packed, so that the file shows its faces where there is no add-on, and before the runtime has started;
+    # Blender would drop the pixels of an unsaved image otherwise.
+    for rig in all_rigs():
+        image = rig.get(IMAGE)
+        if image is not None and image.library is None and image.is_dirty:
+            image.pack()
+
+
+@persistent
 def _on_undo_redo(_scene: object = None, _other: object = None) -> None:
     # An undo brings back old datablocks, and their images' pixels with them or not.
     frames.forget_shown()
@@ -138,6 +148,7 @@ _HANDLERS = {
     "render_complete": _on_render_end,
     "render_cancel": _on_render_end,
     "load_post": _on_load,
+    "save_pre": _on_save,
     "undo_post": _on_undo_redo,
     "redo_post": _on_undo_redo,
 }

@@ -32,8 +32,9 @@ def _separate(rig: Object, shared: Image) -> None:
         give_planes_image(rig, shared, own)
         return
     # Only the Empty was duplicated: without a plane its face would be nowhere.
-    side = 2.0 * rig.empty_display_size
+    side = 4.0 * rig.empty_display_size
     plane = create_plane(f"{rig.name} plane", create_material(rig.name, own, False), side * width / height, side)
+    plane.location.z = 0.5 * side
     plane.parent = rig
     for collection in rig.users_collection:
         collection.objects.link(plane)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, StringProperty
-from bpy.types import Context, Event, Object, Operator, OperatorFileListElement
+from bpy.types import Context, Event, Object, Operator, OperatorFileListElement, Space
 from bpy_extras.io_utils import ImportHelper
 
 from lpmm_runtime.errors import LpmmError
@@ -71,6 +71,11 @@ class LPMM_OT_add_face(Operator, ImportHelper):
         description="Use the Standard view for the scene, so that the photo's colors stay as they are",
         default=True,
     )
+    show_in_viewport: BoolProperty(  # type: ignore[valid-type]
+        name="Show in Viewport",
+        description="Let a viewport in Solid mode show textures without light, or it would show a grey plane",
+        default=True,
+    )
 
     def execute(self, context: Context) -> set[str]:
         options = FaceOptions(
@@ -90,6 +95,8 @@ class LPMM_OT_add_face(Operator, ImportHelper):
             thing.select_set(False)
         rig.select_set(True)
         context.view_layer.objects.active = rig
+        if self.show_in_viewport and context.space_data is not None:
+            _show_textures(context.space_data)
         return {"FINISHED"}
 
 
@@ -184,6 +191,12 @@ class LPMM_OT_wait_for_frames(Operator):
     def execute(self, _context: Context) -> set[str]:
         handlers.wait_for_every_frame(not handlers.waits_for_every_frame())
         return {"FINISHED"}
+
+
+def _show_textures(space: Space) -> None:
+    if space.type == "VIEW_3D" and space.shading.type == "SOLID":
+        space.shading.color_type = "TEXTURE"
+        space.shading.light = "FLAT"
 
 
 register, unregister = bpy.utils.register_classes_factory(

@@ -31,7 +31,8 @@ class _RigPanel(_LpmmPanel):
     @classmethod
     def poll(cls, context: Context) -> bool:
         rig = active_rig(context)
-        return rig is not None and _readable(rig) is not None
+        record = None if rig is None else _readable(rig)
+        return record is not None and (not cls.group or cls.group in record.controls.values())
 
     def draw(self, context: Context) -> None:
         rig = active_rig(context)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-bpy = pytest.importorskip("bpy")
 sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))
 
+import bpy
 import cv2
 from bpy.types import Object, Scene
 from reference import Reference

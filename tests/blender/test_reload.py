@@ -34,6 +34,16 @@ def test_sliders_keys_and_presets_survive_a_reload(rig: Object, reference: Refer
     assert difference(shown_by(rig), reference.frame({"headYaw": 20.0, "Smile": 0.5})) == 0
 
 
+def test_a_saved_file_shows_its_face_without_a_runtime(
+    runtime: RuntimeSession, rig: Object, reference: Reference, tmp_path: Path
+) -> None:
+    change_slider(rig, "jawOpen", 0.8)
+    runtime.stop()
+    rig = save_and_reload(tmp_path / "face.blend")
+    assert difference(shown_by(rig), reference.frame({"jawOpen": 0.8})) == 0
+    assert runtime.process is None
+
+
 def test_a_reloaded_scene_locks_the_interface(scene: Scene, rig: Object, tmp_path: Path) -> None:
     scene.render.use_lock_interface = False
     save_and_reload(tmp_path / "face.blend")
