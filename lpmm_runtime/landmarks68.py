@@ -75,7 +75,9 @@ def interocular_nme(predicted: NDArray[np.floating], truth: NDArray[np.floating]
     Returns:
         [...], percent.
     """
-    distance = np.linalg.norm(truth[..., OUTER_EYE_CORNERS[0], :] - truth[..., OUTER_EYE_CORNERS[1], :], axis=-1)
+    distance = np.linalg.norm(
+        truth[..., OUTER_EYE_CORNERS[0], :] - truth[..., OUTER_EYE_CORNERS[1], :], axis=-1
+    )
     error = np.linalg.norm(predicted - truth, axis=-1).mean(axis=-1)
     return 100.0 * error / np.maximum(distance, 1e-9)
 
@@ -92,7 +94,9 @@ def eye_openness(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
     ratios = []
     for eye in (EYE_LEFT, EYE_RIGHT):
         p = landmarks[..., eye, :]
-        height = np.linalg.norm(p[..., 1, :] - p[..., 5, :], axis=-1) + np.linalg.norm(p[..., 2, :] - p[..., 4, :], axis=-1)
+        height = np.linalg.norm(p[..., 1, :] - p[..., 5, :], axis=-1) + np.linalg.norm(
+            p[..., 2, :] - p[..., 4, :], axis=-1
+        )
         ratios.append(0.5 * height / np.maximum(np.linalg.norm(p[..., 3, :] - p[..., 0, :], axis=-1), 1e-9))
     return np.stack(ratios, axis=-1)
 

@@ -43,9 +43,7 @@ class Rig:
         local = np.tile(quaternions.IDENTITY, (len(self.bones), 1))
         for name, weight in units.items():
             if weight:
-                local = quaternions.multiply(
-                    quaternions.power(self.pose_units[self.unit_names[name]], weight), local
-                )
+                local = quaternions.multiply(quaternions.power(self.pose_units[self.unit_names[name]], weight), local)
         for name, rotation in rotations.items():
             bone = self.bones.index(name)
             local[bone] = quaternions.multiply(rotation, local[bone])
@@ -189,9 +187,7 @@ class FaceKit:
         self.render_vertex: Indices = arrays["rv_vert"].astype(np.int64)
         self.uv: Array = arrays["rv_uv"].astype(np.float32)
         self.occlusion: Array = arrays.get("ao", np.ones(len(base))).astype(np.float32)
-        self.proxies = {
-            name: _proxy(name, info, arrays, len(bones)) for name, info in meta["proxies"].items()
-        }
+        self.proxies = {name: _proxy(name, info, arrays, len(bones)) for name, info in meta["proxies"].items()}
         self.landmark_rows = _landmark_rows(marks)
 
     def textures(self) -> set[str]:
@@ -208,9 +204,7 @@ class FaceKit:
 
     def rows(self, morphs: Mapping[str, float]) -> tuple[Indices, Array]:
         """Return target rows and amounts of a morph mapping; targets that the kit lacks are left out."""
-        known = [
-            (self.targets[name], amount) for name, amount in morphs.items() if amount and name in self.targets
-        ]
+        known = [(self.targets[name], amount) for name, amount in morphs.items() if amount and name in self.targets]
         return (
             np.array([row for row, _ in known], np.int64),
             np.array([amount for _, amount in known], np.float32),
@@ -248,9 +242,7 @@ class LandmarkBody:
         targets = len(kit.body.deltas)
         self.body = Body(
             base=kit.body.base[needed],
-            deltas=np.ascontiguousarray(
-                kit.body.deltas.reshape(targets, -1, 3)[:, needed].reshape(targets, -1)
-            ),
+            deltas=np.ascontiguousarray(kit.body.deltas.reshape(targets, -1, 3)[:, needed].reshape(targets, -1)),
             weights=kit.body.weights[needed],
             joints=kit.body.joints[:, needed],
         )
@@ -319,9 +311,7 @@ def _proxy(name: str, info: Mapping[str, str], arrays: Mapping[str, NDArray], bo
 def _landmark_rows(marks: Mapping[str, list]) -> LandmarkRows:
     refined = marks["refined_kit"]
     pairs = np.array([[points[0][0], points[-1][0]] for points in refined], np.int64)
-    weights = np.array(
-        [[points[0][1], points[1][1] if len(points) > 1 else 0.0] for points in refined], np.float32
-    )
+    weights = np.array([[points[0][1], points[1][1] if len(points) > 1 else 0.0] for points in refined], np.float32)
     candidates = marks["contour_candidates_kit"]
     longest = max(len(rows) for rows in candidates)
     contour = np.array([rows + [rows[0]] * (longest - len(rows)) for rows in candidates], np.int64)

@@ -58,9 +58,7 @@ def pose_head(kit: FaceKit, body: Body, rig: Rig, person: Person, motion: Motion
                     name = f"{people}/{target}"
                     morphs[name] = morphs.get(name, 0.0) + weight * share
     rest = body.morphed(*kit.rows(morphs))
-    gaze = quaternions.multiply(
-        quaternions.about_axis(1, motion.gaze[0]), quaternions.about_axis(0, -motion.gaze[1])
-    )
+    gaze = quaternions.multiply(quaternions.about_axis(1, motion.gaze[0]), quaternions.about_axis(0, -motion.gaze[1]))
     rotations = {"eye.L": gaze, "eye.R": gaze}
     turn = quaternions.head_rotation(motion.yaw - motion.body_yaw, motion.pitch, motion.roll)
     for bone, share in _NECK_SHARES.items():
@@ -139,9 +137,7 @@ def frontal_camera(centre: NDArray[np.floating], field_of_view: float, half_heig
     angle = np.radians(field_of_view)
     distance = half_height / np.tan(angle / 2) + 0.6
     eye = np.asarray(centre, np.float64) + np.array([0.0, 0.0, distance])
-    return Camera(
-        _perspective(angle, 1.0, distance + 20.0) @ look_at(eye, np.asarray(centre, np.float64)), eye
-    )
+    return Camera(_perspective(angle, 1.0, distance + 20.0) @ look_at(eye, np.asarray(centre, np.float64)), eye)
 
 
 def crop_camera(camera: Camera, landmarks: NDArray[np.floating], margin: float = 1.0) -> Camera:

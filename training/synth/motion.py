@@ -52,9 +52,7 @@ CONTROL_POSES: dict[str, ControlPose] = {
     "mouthLeft": ControlPose(units={"MouthMoveLeft": 1.0}),
     "mouthRight": ControlPose(units={"MouthMoveRight": 1.0}),
     "mouthPucker": ControlPose(units={"LipsKiss": 1.0}),
-    "mouthFunnel": ControlPose(
-        units={"LipsKiss": 0.6, "JawDrop": 0.25, "UpperLipUp": 0.5, "lowerLipDown": 0.4}
-    ),
+    "mouthFunnel": ControlPose(units={"LipsKiss": 0.6, "JawDrop": 0.25, "UpperLipUp": 0.5, "lowerLipDown": 0.4}),
     "mouthUpperUp": ControlPose(units={"UpperLipUp": 1.0}),
     "mouthLowerDown": ControlPose(units={"lowerLipDown": 1.0}),
     "mouthPress": ControlPose(targets={"mouth-compression": 1.0}),

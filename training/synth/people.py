@@ -306,9 +306,7 @@ def _pick(rng: np.random.Generator, names: list[str], split: Split) -> str:
     return str(rng.choice(allowed or names))
 
 
-def _sample_hair(
-    kit: FaceKit, rng: np.random.Generator, sex: str, colour: Colour, split: Split
-) -> Strands | None:
+def _sample_hair(kit: FaceKit, rng: np.random.Generator, sex: str, colour: Colour, split: Split) -> Strands | None:
     if rng.random() < (0.03 if sex == "female" else 0.14):
         return None
     styles = [name for name in _HAIR[sex] if name in kit.proxies] or _of_kind(kit, "hair")
@@ -317,9 +315,7 @@ def _sample_hair(
     proxy = _pick(rng, styles, split)
     texture = kit_hair_texture(kit, proxy)
     fringe = float(rng.uniform(7.48, 7.68)) if proxy in _FRINGED_HAIR and rng.random() < 0.85 else 0.0
-    return Strands(
-        proxy, texture, colour, float(rng.uniform(0.5, 0.85)), float(rng.uniform(0.02, 0.25)), fringe
-    )
+    return Strands(proxy, texture, colour, float(rng.uniform(0.5, 0.85)), float(rng.uniform(0.02, 0.25)), fringe)
 
 
 def kit_hair_texture(kit: FaceKit, proxy: str) -> str:

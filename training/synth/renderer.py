@@ -83,9 +83,7 @@ class Renderer:
         gl = self.context
         wide = size * supersampling
         self._picture = gl.framebuffer([gl.texture((wide, wide), 4)], gl.depth_texture((wide, wide)))
-        self._motion = gl.framebuffer(
-            [gl.texture((size, size), 4, dtype="f4")], gl.depth_texture((size, size))
-        )
+        self._motion = gl.framebuffer([gl.texture((size, size), 4, dtype="f4")], gl.depth_texture((size, size)))
         self._shadow_map = gl.depth_texture((_SHADOW_SIZE, _SHADOW_SIZE))
         self._shadow_map.compare_func = "<="
         self._shadow_map.repeat_x = self._shadow_map.repeat_y = False
@@ -106,13 +104,9 @@ class Renderer:
         self._add("shirt", torso, kit.uv, kit.render_vertex, base, kit.occlusion)
         for name, proxy in kit.proxies.items():
             rest = proxy.rest(base)
-            self._add(
-                name, proxy.triangles, proxy.uv, proxy.render_vertex, rest, np.ones(len(rest), np.float32)
-            )
+            self._add(name, proxy.triangles, proxy.uv, proxy.render_vertex, rest, np.ones(len(rest), np.float32))
         self._body_faces = kit.render_vertex[kit.triangles]
-        self._proxy_faces = {
-            name: proxy.render_vertex[proxy.triangles] for name, proxy in kit.proxies.items()
-        }
+        self._proxy_faces = {name: proxy.render_vertex[proxy.triangles] for name, proxy in kit.proxies.items()}
 
     def render(self, person: Person, head: PosedHead, stage: Stage) -> tuple[NDArray[np.uint8], PosedMeshes]:
         """Draw a frame.
@@ -132,9 +126,7 @@ class Renderer:
             pixels = cv2.resize(pixels, (self.size, self.size), interpolation=cv2.INTER_AREA)
         return np.ascontiguousarray(pixels), meshes
 
-    def motion(
-        self, target: PosedMeshes, source: PosedMeshes, target_camera: Camera, source_camera: Camera
-    ) -> Array:
+    def motion(self, target: PosedMeshes, source: PosedMeshes, target_camera: Camera, source_camera: Camera) -> Array:
         """Return float32 [size, size, 4] for each pixel of the target frame: x, y in [0, 1] (y down) and NDC depth
         of the same surface point in the source frame, and the layer (0 where the background shows).
         """
@@ -253,9 +245,7 @@ class Renderer:
                 proxy_normals = proxy_normals * facing * 0.5 + outward * 0.6
                 proxy_normals /= np.linalg.norm(proxy_normals, axis=1, keepdims=True)
             elif proxy.kind in ("eyebrows", "eyelashes"):
-                proxy_normals = np.tile(
-                    transform[:, :3] @ np.array([0, 0.3, 0.95], np.float32), (len(posed), 1)
-                )
+                proxy_normals = np.tile(transform[:, :3] @ np.array([0, 0.3, 0.95], np.float32), (len(posed), 1))
             positions[name] = posed.astype(np.float32)
             self._write(self._meshes[name], positions[name], proxy_normals)
         return PosedMeshes(positions, person)
@@ -392,9 +382,7 @@ class Renderer:
             image = cv2.imread(str(self.kit.texture_path(name)), cv2.IMREAD_UNCHANGED)
             channels = image.shape[2]
             image = np.ascontiguousarray(image[::-1, :, [2, 1, 0, 3][:channels]])
-            texture = self.context.texture(
-                (image.shape[1], image.shape[0]), channels, image.tobytes(), alignment=1
-            )
+            texture = self.context.texture((image.shape[1], image.shape[0]), channels, image.tobytes(), alignment=1)
             texture.build_mipmaps()
             texture.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
             lightness = ((image[..., :3] / 255.0) ** 2.2) @ np.array([0.3, 0.5, 0.2])

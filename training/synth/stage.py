@@ -77,9 +77,7 @@ def sample_backdrop(rng: np.random.Generator, size: int = 128) -> NDArray[np.uin
         for cells in (4, 8, 16, 32, 64):
             noise = rng.normal(0, 1, (cells, cells)).astype(np.float32)
             image += (
-                amplitude
-                * (4 / cells) ** slope
-                * cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
+                amplitude * (4 / cells) ** slope * cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
             )[..., None]
     if rng.random() < 0.6:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 4))

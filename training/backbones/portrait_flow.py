@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The default backbone: it moves the portrait's own pixels.
+
+The pose latent v says pose and expression as the mean person shows them, so it knows no identity. A geometry head
+turns the portrait's landmarks and v into this person's target landmarks; those give a base warp; a U-Net corrects
+it, says what the portrait does not show, and a second one paints that. What the graphs return are maps at 128²: the
+runtime's file of the same name warps the photo at its own resolution with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.backbones.face_geometry import (
+    LINE_COUNT,
+    landmark_flow,
+    line_maps,
+    warp,
+    with_source_lids,
+)
+
+MAP_SIZE = 128
+FLOW_SIZE = 64
+IDENTITY_SIZE = 256
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """Pose latents as whitened principal components of canonical points.
+
+    Attributes:
+        mean: [140], canonical landmarks and irises, x and y interleaved, in crop sides.
+        basis: [w, 140], the change that a latent entry of 1 makes.
+        project: [140, w], the way back.
+    """
+
+    mean: NDArray[np.float32]
+    basis: NDArray[np.float32]
+    project: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, canonical: NDArray[np.floating], size: int) -> LatentSpace:
+        """Fit it on canonical points [n, 70, 2]."""
+        flat = canonical.reshape(len(canonical), -1).astype(np.float64)
+        mean = flat.mean(axis=0)
+        values, vectors = np.linalg.eigh(np.cov(flat - mean, rowvar=False))
+        order = np.argsort(values)[::-1][:size]
+        sigma = np.sqrt(np.maximum(values[order], 1e-10))
+        vectors = vectors[:, order]
+        return cls(
+            mean.astype(np.float32), (vectors * sigma).T.astype(np.float32), (vectors / sigma).astype(np.float32)
+        )
+
+    def encode(self, canonical: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return latents [n, w] of canonical points [n, 70, 2]."""
+        flat = canonical.reshape(len(canonical), -1)
+        return ((flat - self.mean) @ self.project).astype(np.float32)
+
+
+class GeometryHead(nn.Module):
+    """(the portrait's landmarks, its latent, the target latent) → the target's landmarks and irises.
+
+    The canonical change is the first guess, a perceptron what this person makes of it; both vanish exactly when the
+    latents are equal.
+    """
+
+    basis: Tensor
+
+    def __init__(self, space: LatentSpace, hidden: int = 320) -> None:
+        super().__init__()
+        self.register_buffer("basis", torch.from_numpy(space.basis))
+        latent = len(space.basis)
+        self.layers = nn.Sequential(
+            nn.Linear(136 + 2 * latent, hidden),
+            nn.ELU(),
+            nn.Linear(hidden, hidden),
+            nn.ELU(),
+            nn.Linear(hidden, hidden),
+            nn.ELU(),
+            nn.Linear(hidden, 140),
+        )
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.normal_(last.weight, std=1e-3)
+
+    def forward(self, landmarks: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """Return displacements [n, 70, 2] in crop sides, for landmarks [n, 68, 2] and latents [n, w]."""
+        shape = 4.0 * (landmarks.reshape(-1, 136) - 0.5)
+        there = self.layers(torch.cat([shape, source, target], dim=1))
+        here = self.layers(torch.cat([shape, source, source], dim=1))
+        change = (target - source) @ self.basis + 0.1 * (there - here)
+        return change.reshape(-1, 70, 2)
+
+
+def _conv(inner: int, outer: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inner, outer, 3, stride, 1), nn.GroupNorm(8, outer), nn.LeakyReLU(0.1, inplace=True))
+
+
+def _up(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+class UNet(nn.Module):
+    """Four scales. Returns features of the input's size."""
+
+    def __init__(self, inner: int, widths: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        self.enter = _conv(inner, a)
+        self.down = nn.ModuleList(
+            [
+                nn.Sequential(_conv(a, b, 2), _conv(b, b)),
+                nn.Sequential(_conv(b, c, 2), _conv(c, c)),
+                nn.Sequential(_conv(c, d, 2), _conv(d, d), _conv(d, d)),
+            ]
+        )
+        self.squeeze = nn.ModuleList([nn.Conv2d(d, c, 1), nn.Conv2d(c, b, 1), nn.Conv2d(b, a, 1)])
+        self.mend = nn.ModuleList([_conv(c, c), _conv(b, b), _conv(a, a)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = [self.enter(x)]
+        for down in self.down:
+            levels.append(down(levels[-1]))
+        y = levels.pop()
+        for squeeze, mend in zip(self.squeeze, self.mend, strict=True):
+            y = mend(_up(squeeze(y)) + levels.pop())
+        return y
+
+
+@dataclass
+class Identity:
+    """What a portrait leaves behind, once.
+
+    Attributes:
+        image: [n, 3, 128, 128] in [0, 1]; alpha: [n, 1, 128, 128]; features: [n, c, 64, 64].
+        landmarks: [n, 68, 2] in the unit square; latent: [n, w].
+    """
+
+    image: Tensor
+    alpha: Tensor
+    features: Tensor
+    landmarks: Tensor
+    latent: Tensor
+
+
+class IdentityEncoder(nn.Module):
+    """Portrait crop and its landmarks → matte and features."""
+
+    def __init__(self, channels: int = 32) -> None:
+        super().__init__()
+        self.stem = _conv(3, 16)
+        self.net = UNet(3 + 16 + LINE_COUNT, (channels, 48, 72, 96))
+        self.alpha_low = nn.Conv2d(channels, 8, 1)
+        self.alpha_high = nn.Sequential(_conv(8 + 16, 16), nn.Conv2d(16, 1, 3, 1, 1))
+
+    def forward(self, image: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features [n, c, 64, 64] and alpha logits [n, 1, 128, 128] of an image [n, 3, 128, 128]."""
+        fine = self.stem(image - 0.5)
+        coarse = F.avg_pool2d(torch.cat([image - 0.5, fine], dim=1), 2)
+        features = self.net(torch.cat([coarse, line_maps(landmarks, FLOW_SIZE)], dim=1))
+        logits = self.alpha_high(torch.cat([_up(self.alpha_low(features)), fine], dim=1))
+        return features, logits
+
+
+@dataclass
+class Maps:
+    """What one frame needs beyond the portrait, at 128² unless said.
+
+    Attributes:
+        landmarks: [n, 70, 2], the target's 68, lids included, then the irises' displacements.
+        base: [n, 2, 64, 64], the landmark warp; flow: [n, 2, 128, 128], the corrected one; both in crop sides.
+        visible: [n, 1, 128, 128], how well the portrait shows what is seen there (logits).
+        paint: [n, 3, 128, 128] and mask [n, 1, 128, 128]: colour = mask · warped + (1 − mask) · paint.
+        alpha: [n, 1, 128, 128], the moved matte.
+        warped: [n, 3, 128, 128].
+    """
+
+    landmarks: Tensor
+    base: Tensor
+    flow: Tensor
+    visible: Tensor
+    paint: Tensor
+    mask: Tensor
+    alpha: Tensor
+    warped: Tensor
+
+
+class PortraitFlow(nn.Module):
+    """Identity encoder and generator G of the default backbone."""
+
+    def __init__(self, space: LatentSpace, channels: int = 32) -> None:
+        super().__init__()
+        self.latent_size = len(space.basis)
+        self.geometry = GeometryHead(space)
+        self.identity_net = IdentityEncoder(channels)
+        self.flow_net = UNet(channels + 3 + 2 + 1 + LINE_COUNT, (channels, 48, 72, 96))
+        self.flow_out = nn.Conv2d(channels, 4, 3, 1, 1)
+        self.hand_over = nn.Conv2d(channels, 12, 1)
+        self.paint_net = UNet(3 + 1 + 1 + 12, (16, 32, 48, 64))
+        self.paint_out = nn.Conv2d(16, 4, 3, 1, 1)
+        for layer in (self.flow_out, self.paint_out):
+            nn.init.zeros_(layer.weight)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def identify(self, image: Tensor, landmarks: Tensor, latent: Tensor) -> Identity:
+        """Return the identity of portrait crops [n, 3, s, s], s = 128 or 256."""
+        if image.shape[-1] != MAP_SIZE:
+            image = F.avg_pool2d(image, image.shape[-1] // MAP_SIZE)
+        features, logits = self.identity_net(image, landmarks)
+        return Identity(image, torch.sigmoid(logits), features, landmarks, latent)
+
+    def forward(self, identity: Identity, latent: Tensor) -> Maps:
+        """Return the maps of pose latents [n, w]."""
+        change = self.geometry(identity.landmarks, identity.latent, latent)
+        target = identity.landmarks + change[:, :68]
+        return self.maps(identity, torch.cat([target, change[:, 68:]], dim=1))
+
+    def maps(self, identity: Identity, points: Tensor) -> Maps:
+        """Return the maps for given target points [n, 70, 2] (`Maps.landmarks`); training gives the true ones.
+
+        The lid state is kept from the networks: they see the eyes as open as the portrait's.
+        """
+        source, target = identity.landmarks, points[:, :68]
+        opened = with_source_lids(source, target)
+        activity = _activity(opened - source)
+        base = landmark_flow(source, opened, FLOW_SIZE)
+        small = F.avg_pool2d(identity.image, 2)
+        alpha_small = F.avg_pool2d(identity.alpha, 2)
+        moved = warp(torch.cat([identity.features, small - 0.5, alpha_small], dim=1), base)
+        y = self.flow_net(torch.cat([moved, 5.0 * base, line_maps(opened, FLOW_SIZE)], dim=1))
+        read = self.flow_out(y)
+        flow = _up(base + 0.1 * activity * read[:, :2])
+        visible = _up(read[:, 2:3])
+        warped = warp(identity.image, flow)
+        alpha = (warp(identity.alpha, flow) + activity * torch.tanh(_up(read[:, 3:4]))).clamp(0.0, 1.0)
+        seen = torch.sigmoid(visible)
+        z = self.paint_net(torch.cat([warped - 0.5, seen, alpha, _up(self.hand_over(y))], dim=1))
+        painted = self.paint_out(z)
+        logit = torch.log(warped.clamp(0.02, 0.98) / (1.0 - warped.clamp(0.02, 0.98)))
+        paint = torch.sigmoid(logit + 2.0 * painted[:, :3])
+        mask = 1.0 - activity * torch.sigmoid(-(painted[:, 3:] + visible + 1.0))
+        return Maps(points, base, flow, visible, paint, mask, alpha, warped)
+
+
+def _activity(change: Tensor) -> Tensor:
+    """Return [n, 1, 1, 1]: 0 where no landmark [n, 68, 2] moves, 1 from about two pixels of 128 on."""
+    largest = (change * change).sum(-1).amax(dim=1).sqrt()
+    return (largest / 0.015).clamp(0.0, 1.0).reshape(-1, 1, 1, 1)
+
+
+def composite(maps: Maps, plate: Tensor) -> Tensor:
+    """Return the frame [n, 3, 128, 128]: the moved head over the still background plate."""
+    head = maps.mask * maps.warped + (1.0 - maps.mask) * maps.paint
+    return maps.alpha * head + (1.0 - maps.alpha) * plate
+
+
+def background_plate(image: Tensor, alpha: Tensor) -> Tensor:
+    """Return the background [n, 3, s, s] behind a head: known outside, filled in from coarser scales inside."""
+    weight = (1.0 - alpha).clamp(0.0, 1.0) ** 2
+    levels = [(image * weight, weight)]
+    while levels[-1][0].shape[-1] > 2:
+        levels.append(tuple(F.avg_pool2d(part, 2) for part in levels[-1]))  # type: ignore[arg-type]
+    filled = levels[-1][0] / levels[-1][1].clamp(min=1e-4)
+    for colour, share in reversed(levels[:-1]):
+        filled = colour + (1.0 - share) * _up(filled)
+    return filled

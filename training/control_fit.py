@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fitting the controls: ARKit-named directions and head angles in param space, from the known values of the heads."""
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lpmm_runtime.controls import HEAD_CONTROLS, Control, ControlMap, head_features
+from lpmm_runtime.morphable import LandmarkModel
+from training.landmark_model import LandmarkSet, shape_only
+from training.synth.facekit import FaceKit
+from training.synth.head import LandmarkSampler
+from training.synth.motion import CONTROL_POSES, Motion
+
+Array = NDArray[np.float32]
+
+_HEAD_RANGE = {"headYaw": 35.0, "headPitch": 20.0, "headRoll": 25.0}
+_HEAD_TEXT = {
+    "headYaw": "Turns the head: positive moves the nose toward the picture's right, in degrees",
+    "headPitch": "Nods the head: positive looks up, in degrees",
+    "headRoll": "Tilts the head: positive is clockwise as seen, in degrees",
+}
+_TEXT = {
+    "eyeBlink": "Closes the {side} eye",
+    "eyeWide": "Opens the {side} eye wide",
+    "eyeSquint": "Narrows the {side} eye and lifts the cheek",
+    "browInnerUp": "Raises the inner ends of both brows",
+    "browDown": "Lowers the {side} brow",
+    "browOuterUp": "Raises the outer end of the {side} brow",
+    "jawOpen": "Opens the mouth by dropping the jaw",
+    "jaw": "Moves the jaw to the {side}",
+    "mouthSmile": "Pulls the {side} corner of the mouth up",
+    "mouthFrown": "Pulls the {side} corner of the mouth down",
+    "mouthStretch": "Pulls the {side} corner of the mouth sideways",
+    "mouth": "Moves the whole mouth to the {side}",
+    "mouthPucker": "Purses the lips as for a kiss",
+    "mouthFunnel": "Opens the lips into a funnel, as for an O",
+    "mouthUpperUp": "Raises the upper lip",
+    "mouthLowerDown": "Lowers the lower lip and shows the lower teeth",
+    "mouthPress": "Presses the lips together",
+    "mouthShrugLower": "Pushes the lower lip and the chin up",
+    "noseSneer": "Wrinkles the nose and draws the brows together",
+}
+# A polynomial of the third degree in the three angles, without a constant.
+_EXPONENTS = np.array([powers for powers in product(range(4), repeat=3) if 0 < sum(powers) <= 3])
+_RIDGE = 1e-3
+
+
+def control_list() -> tuple[Control, ...]:
+    """Return the controls as the animator sees them: the head, then the face by groups."""
+    controls = [Control(name, "head", -limit, limit, _HEAD_TEXT[name]) for name, limit in _HEAD_RANGE.items()]
+    for name in CONTROL_POSES:
+        side = "left" if name.endswith("Left") else "right" if name.endswith("Right") else ""
+        stem = name.removesuffix("Left").removesuffix("Right")
+        group = "eyes" if stem.startswith("eye") else "brows" if stem.startswith("brow") else "mouth"
+        text = _TEXT[stem].format(side=f"subject's {side}" if side else "")
+        controls.append(Control(name, group, 0.0, 1.0, text))
+    return tuple(controls)
+
+
+def fit(kit: FaceKit, model: LandmarkModel, data: LandmarkSet, people: int, seed: int) -> ControlMap:
+    """Return the control map of a landmark model.
+
+    Args:
+        data: landmarks in free motion; the head angles are read back from them.
+        people: how many people the directions are averaged over.
+    """
+    sampler = LandmarkSampler(kit)
+    names = tuple(CONTROL_POSES)
+    directions = np.zeros((len(names), model.k), np.float64)
+    angles, turned = [], []
+    for number in tqdm(range(people), desc="controls", unit="person"):
+        rng = np.random.default_rng([seed, 11, number])
+        person = shape_only(kit, rng)
+        lens = float(rng.uniform(10, 38))
+
+        def params(motion: Motion, person=person, lens=lens) -> Array:
+            return model.params(sampler.aligned(person, motion, lens)[0])
+
+        rest = params(Motion())
+        for row, name in enumerate(names):
+            directions[row] += (params(Motion(controls={name: 1.0})) - rest) / people
+        for _ in range(24):
+            yaw, pitch, roll = (float(rng.uniform(-limit, limit)) for limit in (50, 28, 35))
+            angles.append((yaw, pitch, roll))
+            turned.append(params(Motion(yaw, pitch, roll)) - rest)
+    terms = np.prod((np.array(angles)[:, None, :] / 30.0) ** _EXPONENTS, axis=-1)
+    coefficients = np.linalg.lstsq(terms, np.array(turned), rcond=None)[0]
+    return ControlMap(
+        names=names,
+        directions=directions.astype(np.float32),
+        head_exponents=_EXPONENTS,
+        head_coefficients=coefficients.astype(np.float32),
+        head_readout=_fit_readout(model, data),
+    )
+
+
+def _fit_readout(model: LandmarkModel, data: LandmarkSet) -> Array:
+    features = head_features(model.params(data.landmarks)).astype(np.float64)
+    gram = features.T @ features + _RIDGE * len(features) * np.eye(features.shape[1])
+    return np.linalg.solve(gram, features.T @ data.angles).astype(np.float32)
+
+
+def check(controls: ControlMap, model: LandmarkModel, data: LandmarkSet) -> dict[str, float]:
+    """Return the mean absolute error, in degrees, of the head angles read back from free motion."""
+    read = controls.head_angles(model.params(data.landmarks))
+    error = np.abs(read - data.angles).mean(axis=0)
+    return {name: float(value) for name, value in zip(HEAD_CONTROLS, error, strict=True)}

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Training the default backbone's geometry head and its generator G on groups of frames with exact motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from lpmm_runtime import landmarks68
+from training import loop
+from training.backbones.face_geometry import line_maps, pixel_grid, warp
+from training.backbones.portrait_flow import (
+    FLOW_SIZE,
+    MAP_SIZE,
+    Identity,
+    LatentSpace,
+    PortraitFlow,
+    background_plate,
+    composite,
+)
+from training.pose_latent import mirrored_canonical
+
+Array = NDArray[np.float32]
+
+# How a regressor errs, sd in pixels of 128: mostly a bias that source and target share.
+_POINT_NOISE = {"jaw": 0.6, "brows": 0.6, "nose": 0.5, "eyes": 0.3, "mouth": 0.4}
+# From here on training also paints; before, the motion alone is learned.
+_PAINT_FROM = 0.25
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Source and target frames at 128² with all that is known of the motion between them; see `MotionGroup`."""
+
+    source: Tensor
+    target: Tensor
+    source_alpha: Tensor
+    target_alpha: Tensor
+    source_landmarks: Tensor
+    target_landmarks: Tensor
+    flow: Tensor
+    visible: Tensor
+    layer: Tensor
+
+
+class GroupData:
+    """Groups of frames in memory."""
+
+    def __init__(self, arrays: dict[str, NDArray]) -> None:
+        groups, frames = arrays["landmarks"].shape[:2]
+        side = arrays["images"].shape[1]
+        self.images = arrays["images"].reshape(groups, frames, side, side, 3)
+        self.alpha = arrays["alpha"].reshape(groups, frames, side, side)
+        self.landmarks = arrays["landmarks"]
+        self.irises = arrays["irises"]
+        self.canonical = arrays["canonical"]
+        self.pairs, self.flow, self.layers = arrays["pairs"], arrays["flow"], arrays["layers"]
+
+    def __len__(self) -> int:
+        return self.pairs.shape[0] * self.pairs.shape[1]
+
+    def batch(self, rows: NDArray[np.int64]) -> PairBatch:
+        """Return the pairs numbered `rows`."""
+        group, pair = np.divmod(rows, self.pairs.shape[1])
+        s, t = self.pairs[group, pair].T
+        layers = torch.from_numpy(self.layers[group, pair])[:, None]
+
+        def pictures(frame: NDArray[np.int64]) -> Tensor:
+            return torch.from_numpy(self.images[group, frame]).permute(0, 3, 1, 2).float() / 255.0
+
+        def mattes(frame: NDArray[np.int64]) -> Tensor:
+            return torch.from_numpy(self.alpha[group, frame])[:, None].float() / 255.0
+
+        return PairBatch(
+            source=pictures(s),
+            target=pictures(t),
+            source_alpha=mattes(s),
+            target_alpha=mattes(t),
+            source_landmarks=torch.from_numpy(self.landmarks[group, s]),
+            target_landmarks=torch.from_numpy(self.landmarks[group, t]),
+            flow=torch.from_numpy(self.flow[group, pair].astype(np.float32)).permute(0, 3, 1, 2),
+            visible=(layers & 1).float(),
+            layer=(layers >> 1).float(),
+        )
+
+    def geometry_pairs(self, space: LatentSpace) -> tuple[Array, Array, Array, Array]:
+        """Return landmarks [m, 68, 2], latents of source and target [m, w] and displacements [m, 70, 2] of all ordered
+        pairs of frames, then the same mirrored.
+        """
+        groups, frames = self.landmarks.shape[:2]
+        points = np.concatenate([self.landmarks, self.irises], axis=2)
+        flipped = points[:, :, np.concatenate([landmarks68.MIRROR, [69, 68]])].copy()
+        flipped[..., 0] = 1.0 - flipped[..., 0]
+        canonical = self.canonical.reshape(groups * frames, 70, 2)
+        parts = []
+        for both, truth in ((points, canonical), (flipped, mirrored_canonical(canonical))):
+            latents = space.encode(truth).reshape(groups, frames, -1)
+            for s in range(frames):
+                for t in range(frames):
+                    if s != t:
+                        parts.append((both[:, s, :68], latents[:, s], latents[:, t], both[:, t] - both[:, s]))
+        return tuple(np.concatenate(column).astype(np.float32) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+
+
+def train_geometry(
+    model: PortraitFlow, space: LatentSpace, data: GroupData, held_out: GroupData, schedule: loop.Schedule, folder: Path
+) -> None:
+    """Train the geometry head on landmarks alone, with the errors that F and E will make."""
+    columns = [torch.from_numpy(column) for column in data.geometry_pairs(space)]
+    tests = [torch.from_numpy(column) for column in held_out.geometry_pairs(space)]
+    head = model.geometry.to(schedule.device)
+
+    def make_batch(rng: np.random.Generator) -> list[Tensor]:
+        rows = torch.from_numpy(rng.integers(0, len(columns[0]), schedule.batch))
+        landmarks, source, target, change = (column[rows] for column in columns)
+        noise = torch.from_numpy(rng.standard_normal((2, *source.shape), np.float32))
+        points = torch.from_numpy(rng.standard_normal(landmarks.shape, np.float32))
+        # E's error on source and target is mostly shared, for it is the same face.
+        return [
+            landmarks + 0.006 * points,
+            source + 0.25 * noise[0],
+            target + 0.25 * noise[0] + 0.08 * noise[1],
+            change,
+        ]
+
+    def loss(batch: list[Tensor], _step: int) -> Tensor:
+        landmarks, source, target, change = (part.to(schedule.device) for part in batch)
+        return 100.0 * (head(landmarks, source, target) - change).abs().sum(dim=-1).mean()
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, float]:
+        landmarks, source, target, change = (part.to(schedule.device) for part in tests)
+        error = 100.0 * (head(landmarks, source, target) - change).norm(dim=-1)
+        plain = 100.0 * (((target - source) @ head.basis).reshape(-1, 70, 2) - change).norm(dim=-1)
+        return {
+            "points_off": float(error.mean()),
+            "points_off_eyes": float(error[:, 36:48].mean()),
+            "points_off_mouth": float(error[:, 48:68].mean()),
+            "points_off_canonical": float(plain.mean()),
+        }
+
+    loop.train("geometry_head", head, schedule, folder, make_batch, loss, evaluate)
+
+
+def _jittered(batch: PairBatch, rng: np.random.Generator) -> PairBatch:
+    """Mirror half of the pairs' batches, change the picture's tone, and move landmarks as a regressor errs."""
+    source, target, sa, ta = batch.source, batch.target, batch.source_alpha, batch.target_alpha
+    sl, tl, flow, visible, layer = (
+        batch.source_landmarks,
+        batch.target_landmarks,
+        batch.flow,
+        batch.visible,
+        batch.layer,
+    )
+    if rng.random() < 0.5:
+        source, target, sa, ta, flow, visible, layer = (
+            part.flip(3) for part in (source, target, sa, ta, flow, visible, layer)
+        )
+        flow = flow * torch.tensor([-1.0, 1.0])[None, :, None, None]
+        order = torch.from_numpy(landmarks68.MIRROR)
+        flip = torch.tensor([-1.0, 1.0])
+        sl, tl = (part[:, order] * flip + torch.tensor([1.0, 0.0]) for part in (sl, tl))
+    count = len(source)
+
+    def normal(*shape: int, sd: float = 1.0) -> Tensor:
+        return sd * torch.from_numpy(rng.standard_normal((count, *shape), np.float32))
+
+    spread = torch.ones(68, 1)
+    for name, region in landmarks68.REGIONS.items():
+        spread[region] = _POINT_NOISE[name] / MAP_SIZE
+    amount = torch.from_numpy(rng.random((count, 1, 1)).astype(np.float32))
+    shared = normal(68, 2) * spread * amount * 1.5
+    sl, tl = (part + shared + normal(68, 2) * spread * amount * 0.35 for part in (sl, tl))
+    gamma, gain = torch.exp(normal(1, 1, 1, sd=0.25)), torch.exp(normal(3, 1, 1, sd=0.12) + normal(1, 1, 1, sd=0.15))
+    saturation = 0.2 + 0.9 * torch.from_numpy(rng.random((count, 1, 1, 1)).astype(np.float32))
+
+    def toned(picture: Tensor) -> Tensor:
+        picture = picture.clamp(1e-3, 1.0) ** gamma * gain
+        grey = picture.mean(dim=1, keepdim=True)
+        return (grey + (picture - grey) * saturation).clamp(0.0, 1.0)
+
+    source, target = toned(source), toned(target)
+    grain = 0.03 * float(rng.random())
+    source = (source + normal(3, MAP_SIZE, MAP_SIZE, sd=grain)).clamp(0.0, 1.0)
+    return PairBatch(source, target, sa, ta, sl, tl, flow, visible, layer)
+
+
+def _lid_weight(source: Tensor, target: Tensor) -> Tensor:
+    """Return [n, 1, 128, 128]: 0 about eyes whose lids move between the frames, for those are closed elsewhere."""
+    grid = pixel_grid(MAP_SIZE, source.device)
+    weight = torch.ones(len(source), MAP_SIZE * MAP_SIZE, device=source.device)
+    for eye in (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT):
+        s, t = source[:, list(eye)], target[:, list(eye)]
+        width = (t[:, 3] - t[:, 0]).norm(dim=-1).clamp(min=1e-3)
+        gaps = [(part[:, 1] - part[:, 5]).norm(dim=-1) + (part[:, 2] - part[:, 4]).norm(dim=-1) for part in (s, t)]
+        moved = ((gaps[0] - gaps[1]).abs() / (2 * width) / 0.08).clamp(0.0, 1.0)
+        away = (grid[None] - t.mean(dim=1, keepdim=True)).norm(dim=-1) / width[:, None]
+        weight = weight * (1.0 - moved[:, None] * torch.sigmoid(12.0 * (0.95 - away)))
+    return weight.reshape(-1, 1, MAP_SIZE, MAP_SIZE)
+
+
+def _feature_weight(landmarks: Tensor) -> Tensor:
+    """Return [n, 1, 128, 128]: 1, and up to 7 about eyes and lips."""
+    lines = line_maps(landmarks, FLOW_SIZE, width=0.03)[:, 5:].amax(dim=1, keepdim=True)
+    return 1.0 + 6.0 * F.interpolate(lines, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
+    """Return the structural similarity [n] of pictures [n, c, h, w] in [0, 1], over a square window."""
+
+    def mean(picture: Tensor) -> Tensor:
+        return F.avg_pool2d(F.avg_pool2d(picture, (window, 1), 1), (1, window), 1)
+
+    mean_a, mean_b = mean(a), mean(b)
+    var_a, var_b, both = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2, mean(a * b) - mean_a * mean_b
+    top = (2 * mean_a * mean_b + 1e-4) * (2 * both + 9e-4)
+    return (top / ((mean_a**2 + mean_b**2 + 1e-4) * (var_a + var_b + 9e-4))).mean(dim=(1, 2, 3))
+
+
+def _slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
+    return picture[..., :, 1:] - picture[..., :, :-1], picture[..., 1:, :] - picture[..., :-1, :]
+
+
+def pair_loss(model: PortraitFlow, batch: PairBatch, paint: bool) -> tuple[Tensor, dict[str, float]]:
+    """Return the generator's loss and its parts."""
+    identity = model.identify(batch.source, batch.source_landmarks, batch.source_landmarks.new_zeros(0))
+    points = F.pad(batch.target_landmarks, (0, 0, 0, 2))
+    # The matte that moves is the true one: its own encoder is taught beside.
+    moved = Identity(identity.image, batch.source_alpha, identity.features, identity.landmarks, identity.latent)
+    maps = model.maps(moved, points)
+    weight = _feature_weight(batch.target_landmarks) * _lid_weight(batch.source_landmarks, batch.target_landmarks)
+    weight = weight / weight.mean()
+    ahead = (batch.layer > 0).float()
+    visible = batch.visible
+
+    off = MAP_SIZE * ((maps.flow - batch.flow) ** 2).sum(dim=1, keepdim=True).add(1e-6).sqrt()
+    relevant = ahead * (visible + 0.08 * (1.0 - visible)) + 0.05 * (1.0 - ahead)
+    flow_loss = (off.clamp(max=20.0) * relevant * weight).mean()
+    warp_loss = ((maps.warped - batch.target).abs() * visible * ahead * weight).mean()
+    seen_loss = (F.binary_cross_entropy_with_logits(maps.visible, visible, reduction="none") * ahead * weight).mean()
+    logits = torch.log((identity.alpha + 1e-4) / (1.0 - identity.alpha + 1e-4))
+    matte_loss = F.binary_cross_entropy_with_logits(logits, batch.source_alpha)
+    moved_loss = (maps.alpha - batch.target_alpha).abs().mean()
+    total = 0.15 * flow_loss + 4.0 * warp_loss + 0.3 * seen_loss + 0.5 * matte_loss + 3.0 * moved_loss
+    parts = {
+        "flow": float(flow_loss.detach()),
+        "matte": float(matte_loss.detach()),
+        "alpha": float(moved_loss.detach()),
+    }
+    if paint:
+        plate = background_plate(batch.source, batch.source_alpha)
+        frame = composite(maps, plate)
+        picture_loss = ((frame - batch.target).abs() * weight).mean()
+        slope_loss = sum(
+            ((a - b).abs() * w).mean()
+            for a, b, w in zip(
+                _slopes(frame), _slopes(batch.target), (weight[..., 1:], weight[..., 1:, :]), strict=True
+            )
+        )
+        spare_loss = (visible * (1.0 - maps.mask) * weight).mean()
+        total = total + 8.0 * picture_loss + 4.0 * slope_loss + 0.1 * spare_loss
+        total = total + 0.5 * (1.0 - ssim(frame, batch.target).mean())
+        parts["picture"] = float(picture_loss.detach())
+    return total, parts
+
+
+def train_generator(
+    model: PortraitFlow, data: GroupData, held_out: GroupData, schedule: loop.Schedule, folder: Path
+) -> None:
+    """Train the identity encoder and the networks of G on pairs with true landmarks."""
+    for parameter in model.geometry.parameters():
+        parameter.requires_grad_(False)
+    model.to(schedule.device)
+
+    def make_batch(rng: np.random.Generator) -> PairBatch:
+        return _jittered(data.batch(rng.integers(0, len(data), schedule.batch)), rng)
+
+    def loss(batch: PairBatch, step: int) -> tuple[Tensor, dict[str, float]]:
+        batch = PairBatch(*(part.to(schedule.device) for part in vars(batch).values()))
+        with schedule.autocast():
+            return pair_loss(model, batch, step >= _PAINT_FROM * schedule.steps)
+
+    loop.train("generator", model, schedule, folder, make_batch, loss, lambda: evaluate(model, held_out))
+
+
+@torch.no_grad()
+def evaluate(model: PortraitFlow, data: GroupData, most: int = 100) -> dict[str, float]:
+    """Return PSNR and SSIM on held-out people: copying the source, the landmark warp, and the whole generator."""
+    model.eval()
+    device = next(model.parameters()).device
+    rows = np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64)
+    sums: dict[str, list[Tensor]] = {}
+    for start in range(0, len(rows), 10):
+        batch = PairBatch(*(part.to(device) for part in vars(data.batch(rows[start : start + 10])).values()))
+        identity = model.identify(batch.source, batch.source_landmarks, batch.source_landmarks.new_zeros(0))
+        maps = model.maps(identity, F.pad(batch.target_landmarks, (0, 0, 0, 2)))
+        frame = composite(maps, background_plate(batch.source, identity.alpha))
+        face = F.max_pool2d((_feature_weight(batch.target_landmarks) > 1.5).float(), 21, 1, 10)
+        base = F.interpolate(maps.base, scale_factor=2.0, mode="bilinear", align_corners=False)
+        for name, picture in (("copy", batch.source), ("warp", warp(batch.source, base)), ("full", frame)):
+            error = ((picture - batch.target) ** 2).mean(dim=1, keepdim=True)
+            sums.setdefault(f"psnr_{name}", []).append(-10 * torch.log10(error.mean(dim=(1, 2, 3))))
+            inside = (error * face).sum(dim=(1, 2, 3)) / face.sum(dim=(1, 2, 3)).clamp(min=1.0)
+            sums.setdefault(f"psnr_face_{name}", []).append(-10 * torch.log10(inside))
+            sums.setdefault(f"ssim_{name}", []).append(ssim(picture, batch.target))
+        sums.setdefault("alpha_off", []).append((identity.alpha - batch.source_alpha).abs().mean(dim=(1, 2, 3)))
+    return {name: float(torch.cat(values).mean()) for name, values in sums.items()}

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The LPMM: a PCA of aligned landmarks (paper, Sec. 3.1, Eq. 1), its truncation errors, and a picture of it."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lpmm_runtime import landmarks68
+from lpmm_runtime.morphable import LandmarkModel
+from training.synth.facekit import FaceKit
+from training.synth.head import LandmarkSampler
+from training.synth.motion import Motion, sample_expression, sample_head_angles
+from training.synth.people import Person, Split, sample_shape
+
+Array = NDArray[np.float32]
+
+TRUNCATIONS = (5, 10, 20, 40, 136)
+
+
+@dataclass(frozen=True)
+class LandmarkSet:
+    """Aligned landmarks [n, 68, 2] in the unit square, and the head angles [n, 3] in degrees that they show."""
+
+    landmarks: Array
+    angles: Array
+
+
+def shape_only(kit: FaceKit, rng: np.random.Generator) -> Person:
+    """Return a person with a shape and no appearance: all that landmarks need."""
+    morphs, tags = sample_shape(kit, rng)
+    return Person(morphs=morphs, ethnicity=(tags["caucasian"], tags["asian"], tags["african"]))
+
+
+def sample_landmarks(kit: FaceKit, people: int, each: int, seed: int, split: Split) -> LandmarkSet:
+    """Return the landmarks of `people` random people in `each` random motions; train and test seeds never meet."""
+    sampler = LandmarkSampler(kit)
+    landmarks, angles = [], []
+    for number in tqdm(range(people), desc=f"landmarks ({split})", unit="person"):
+        rng = np.random.default_rng([seed, 7, 0 if split == "train" else 1, number])
+        person = shape_only(kit, rng)
+        for _ in range(each):
+            yaw, pitch, roll = sample_head_angles(rng)
+            motion = sample_expression(rng, kit.expression_presets)
+            motion = Motion(yaw, pitch, roll, 0.0, 0.0, motion.gaze, motion.controls, motion.units, motion.targets)
+            landmarks.append(sampler.aligned(person, motion, float(rng.uniform(10, 38)))[0])
+            angles.append((yaw, pitch, roll))
+    return LandmarkSet(np.stack(landmarks), np.array(angles, np.float32))
+
+
+def fit(landmarks: Array, k: int) -> LandmarkModel:
+    """Return the PCA of landmarks [n, 68, 2] with k components.
+
+    Signs are fixed so that a retrained model keeps its sliders' directions: the largest entry of each eigenvector
+    is positive.
+    """
+    flat = landmarks.reshape(len(landmarks), -1).astype(np.float64)
+    mean = flat.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.cov(flat - mean, rowvar=False))
+    order = np.argsort(values)[::-1][:k]
+    eigenvectors = vectors[:, order].T
+    largest = np.take_along_axis(eigenvectors, np.abs(eigenvectors).argmax(axis=1)[:, None], axis=1)
+    eigenvectors = eigenvectors * np.sign(largest)
+    sigma = np.sqrt(np.maximum(values[order], 1e-12))
+    return LandmarkModel(mean.astype(np.float32), eigenvectors.astype(np.float32), sigma.astype(np.float32))
+
+
+def truncation_errors(model: LandmarkModel, landmarks: Array) -> dict[int, float]:
+    """Return the NME in percent that keeping only k components costs, for each k of Table 1 that the model has."""
+    errors = {}
+    for k in TRUNCATIONS:
+        if k <= model.k:
+            shorter = model.truncated(k)
+            rebuilt = shorter.landmarks(shorter.params(landmarks))
+            errors[k] = float(landmarks68.interocular_nme(rebuilt, landmarks).mean())
+    return errors
+
+
+def component_names(model: LandmarkModel, data: LandmarkSet) -> list[str]:
+    """Return a name for each component: the head angle it follows (|r| > 0.6), or the region that it moves most."""
+    params = model.params(data.landmarks)
+    names = []
+    for row in range(model.k):
+        r = [np.corrcoef(params[:, row], data.angles[:, axis])[0, 1] for axis in range(3)]
+        best = int(np.argmax(np.abs(r)))
+        if abs(r[best]) > 0.6:
+            names.append(("yaw", "roll", "pitch")[(0, 2, 1)[best]])
+            continue
+        moved = np.linalg.norm(model.eigenvectors[row].reshape(-1, 2), axis=1)
+        shares = {name: float(np.square(moved[region]).mean()) for name, region in landmarks68.REGIONS.items()}
+        names.append(max(shares, key=lambda name: shares[name]))
+    return names
+
+
+def draw_components(model: LandmarkModel, count: int, names: list[str], cell: int = 150) -> NDArray[np.uint8]:
+    """Return a picture uint8 [h, w, 3]: a row a component, from −3σ to +3σ (the paper's Fig. 3)."""
+    steps = (-3.0, -1.5, 0.0, 1.5, 3.0)
+    sheet = np.full((count * cell, len(steps) * cell, 3), 255, np.uint8)
+    for row in range(count):
+        for column, step in enumerate(steps):
+            params = np.zeros(model.k, np.float32)
+            params[row] = step
+            face = (model.landmarks(params) - 0.5) * 1.5 * cell + cell / 2
+            tile = sheet[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
+            for line in landmarks68.POLYLINES:
+                points = np.round(face[list(line)] * 16).astype(np.int32)
+                cv2.polylines(tile, [points], False, (40, 40, 40), 1, cv2.LINE_AA, 4)
+        label = f"p{row + 1:02d} {names[row]}"
+        cv2.putText(sheet, label, (4, row * cell + 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (160, 60, 20), 1, cv2.LINE_AA)
+    return sheet

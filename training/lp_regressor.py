@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The LP-regressor F: image → params (paper, Sec. 3.2), MobileNetV2 with ℓ1 between true and rebuilt landmarks.
+
+Beside the params it reads the crop's misalignment (shift, scale): the model is fitted on aligned landmarks, and a
+first crop never is. The runtime re-crops with it until the crop stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lpmm_runtime import landmarks68
+from lpmm_runtime.crop import square_of_landmarks
+from lpmm_runtime.morphable import LandmarkModel
+from training import augment, loop
+from training.mobilenet import FaceReader
+from training.synth.samples import FACE_MARGIN
+
+Array = NDArray[np.float32]
+
+# Lids and lips carry expression and are small: they count more.
+_POINT_WEIGHTS = {"jaw": 1.0, "brows": 1.0, "nose": 1.0, "eyes": 2.0, "mouth": 1.5}
+ALIGNMENT = 3
+
+
+@dataclass(frozen=True)
+class FaceBatch:
+    """Crops float32 [n, 3, s, s] and landmarks [n, 68, 2] in their unit squares; rows of the data they came from."""
+
+    images: Tensor
+    landmarks: Tensor
+    rows: NDArray[np.int64]
+    mirrored: NDArray[np.bool_]
+
+
+class FaceData:
+    """Face pictures in memory, cut and distorted anew each time."""
+
+    def __init__(self, arrays: dict[str, NDArray], size: int) -> None:
+        self.arrays = arrays
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.arrays["images"])
+
+    def sample(self, row: int, rng: np.random.Generator, train: bool) -> tuple[NDArray[np.uint8], Array, bool]:
+        """Return a crop uint8 [s, s, 3], its landmarks [68, 2] in the unit square, and whether it is mirrored."""
+        jitter = augment.CropJitter() if train else augment.CropJitter(0.0, 0.0, 0.0)
+        matrix = augment.crop_matrix(rng, jitter, FACE_MARGIN, self.size)
+        image = augment.cut(self.arrays["images"][row], matrix, self.size)
+        landmarks = augment.apply_matrix(matrix, self.arrays["landmarks"][row]).astype(np.float32)
+        flip = train and bool(rng.random() < 0.5)
+        if train:
+            image = augment.distort(image, landmarks * self.size, rng)
+        if flip:
+            image, landmarks = augment.mirrored(image, landmarks)
+        return image, landmarks, flip
+
+    def batch(self, rows: NDArray[np.int64], rng: np.random.Generator, train: bool) -> FaceBatch:
+        """Return the samples of `rows`."""
+        made = [self.sample(int(row), rng, train) for row in rows]
+        images = torch.from_numpy(np.stack([image for image, _, _ in made])).permute(0, 3, 1, 2).float() / 255.0
+        landmarks = torch.from_numpy(np.stack([points for _, points, _ in made]))
+        return FaceBatch(images, landmarks, rows, np.array([flip for _, _, flip in made]))
+
+
+class LpRegressor(nn.Module):
+    """F with its alignment readout, and the landmarks that both say."""
+
+    mean: Tensor
+    directions: Tensor
+
+    def __init__(self, model: LandmarkModel, size: int = 128, width: float = 1.0) -> None:
+        super().__init__()
+        self.reader = FaceReader(model.k + ALIGNMENT, size, width)
+        self.k = model.k
+        self.register_buffer("mean", torch.from_numpy(model.mean))
+        self.register_buffer("directions", torch.from_numpy(model.sigma[:, None] * model.eigenvectors))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return params [n, k] in standard deviations, and the alignment [n, 3]: shift x, y in crop sides, log scale."""
+        read = self.reader(image)
+        return read[:, : self.k], 0.1 * read[:, self.k :]
+
+    def landmarks(self, params: Tensor, alignment: Tensor) -> Tensor:
+        """Return landmarks [n, 68, 2] in the crop's unit square."""
+        aligned = (self.mean + params @ self.directions).reshape(len(params), -1, 2)
+        scale = torch.exp(alignment[:, None, 2:])
+        return (aligned - 0.5) * scale + 0.5 + alignment[:, None, :2]
+
+
+def point_weights() -> Tensor:
+    """Return the loss weight of each landmark [68], averaging 1."""
+    weights = torch.ones(landmarks68.COUNT)
+    for name, region in landmarks68.REGIONS.items():
+        weights[region] = _POINT_WEIGHTS[name]
+    return weights / weights.mean()
+
+
+def loss(model: LpRegressor, params: Tensor, alignment: Tensor, landmarks: Tensor, weights: Tensor) -> Tensor:
+    """Return the ℓ1 between true and rebuilt landmarks [n, 68, 2], in percent of the crop's side.
+
+    The alignment is also told what it is: otherwise the params would take up a share of it.
+    """
+    rebuilt = model.landmarks(params, alignment)
+    error = 100.0 * ((rebuilt - landmarks).abs().sum(dim=-1) * weights).mean()
+    with torch.no_grad():
+        target = true_alignment(landmarks)
+    return error + 100.0 * (alignment - target).abs().mean()
+
+
+def true_alignment(landmarks: Tensor) -> Tensor:
+    """Return the alignment [n, 3] of crops whose true landmarks are [n, 68, 2] in their unit squares."""
+    rows = []
+    for points in landmarks.cpu().numpy():
+        square = square_of_landmarks(points)
+        rows.append((square.x - 0.5, square.y - 0.5, float(np.log(square.side))))
+    return torch.tensor(rows, dtype=torch.float32, device=landmarks.device)
+
+
+@torch.no_grad()
+def evaluate(model: LpRegressor, data: FaceData, most: int = 1000) -> dict[str, float]:
+    """Return the NME in percent (outer eye corners) over aligned crops: all points, and by region."""
+    model.eval()
+    rng = np.random.default_rng(0)
+    rows = np.arange(min(most, len(data)))
+    errors = []
+    distances = []
+    for start in range(0, len(rows), 50):
+        batch = data.batch(rows[start : start + 50], rng, train=False)
+        rebuilt = model.landmarks(*model(batch.images.to(model.mean.device))).cpu()
+        errors.append((rebuilt - batch.landmarks).norm(dim=-1))
+        a, b = landmarks68.OUTER_EYE_CORNERS
+        distances.append((batch.landmarks[:, a] - batch.landmarks[:, b]).norm(dim=-1))
+    error = 100.0 * torch.cat(errors) / torch.cat(distances)[:, None]
+    scores = {"nme": float(error.mean())}
+    for name, region in landmarks68.REGIONS.items():
+        scores[f"nme_{name}"] = float(error[:, region].mean())
+    return scores
+
+
+def train(model: LpRegressor, data: FaceData, held_out: FaceData, schedule: loop.Schedule, folder: Path) -> None:
+    """Train F, going on from `folder/lp_regressor.pt`; scores on `held_out` go to its log."""
+    weights = point_weights().to(schedule.device)
+    model.to(schedule.device, memory_format=torch.channels_last)
+
+    def make_batch(rng: np.random.Generator) -> FaceBatch:
+        return data.batch(rng.integers(0, len(data), schedule.batch), rng, train=True)
+
+    def batch_loss(batch: FaceBatch, _step: int) -> Tensor:
+        images = batch.images.to(schedule.device).contiguous(memory_format=torch.channels_last)
+        with schedule.autocast():
+            params, alignment = model(images)
+        return loss(model, params, alignment, batch.landmarks.to(schedule.device), weights)
+
+    loop.train("lp_regressor", model, schedule, folder, make_batch, batch_loss, lambda: evaluate(model, held_out))
