@@ -87,8 +87,7 @@ def find_faces(sessions: OnnxSessions, photo: Pixels) -> list[Finding]:
     if not findings or max(finding.score for finding in findings) < SURE_SCORE:
         findings = suppress([*findings, *_find_in(sessions, searched, _other_views(searched))])
     factors = (width / searched.shape[1], height / searched.shape[0])
-    ranked = sorted(findings, key=lambda f: f.score * math.sqrt(_area(f.box)), reverse=True)
-    return [Finding(_scaled(f.box, factors), f.score) for f in ranked]
+    return [Finding(_scaled(f.box, factors), f.score) for f in main_first(findings)]
 
 
 def refine(sessions: OnnxSessions, photo: Pixels, box: Box, steps: int = REFINEMENTS) -> FaceReading:
@@ -116,6 +115,11 @@ def suppress(findings: list[Finding]) -> list[Finding]:
         if all(iou(finding.box, other.box) < SUPPRESS_IOU for other in kept):
             kept.append(finding)
     return kept
+
+
+def main_first(findings: list[Finding]) -> list[Finding]:
+    """Return the findings by score times size: a portrait's face is sure and large, a bystander's is small."""
+    return sorted(findings, key=lambda f: f.score * math.sqrt(_area(f.box)), reverse=True)
 
 
 def iou(first: Box, second: Box) -> float:

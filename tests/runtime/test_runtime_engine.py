@@ -13,7 +13,7 @@ from lpmm_runtime.bundle import Bundle
 from lpmm_runtime.crop import CropSquare, square_of_landmarks
 from lpmm_runtime.engine import Character, Engine
 from lpmm_runtime.errors import BoxError, BundleError, DeviceError, NoFaceError, ParamsError, PhotoError
-from lpmm_runtime.face_finding import Finding, find_faces, iou, suppress
+from lpmm_runtime.face_finding import Finding, find_faces, iou, main_first, suppress
 
 Pixels = NDArray[np.uint8]
 
@@ -48,11 +48,17 @@ def test_a_bad_box_by_hand_is_refined_to_the_face(engine: Engine, photo: Pixels,
     assert abs(by_hand.square.x - character.square.x) < 5
 
 
-def test_of_two_faces_the_larger_is_taken_and_both_are_found(engine: Engine) -> None:
+def test_of_two_faces_both_are_found(engine: Engine) -> None:
     photo = disc_photo(400, 240, x=100, y=120, diameter=60)
     right = disc_photo(400, 240, x=300, y=120, diameter=60)
     photo[:, 200:] = right[:, 200:]
     assert len(find_faces(engine.sessions, photo)) >= 2
+
+
+def test_a_portraits_face_comes_before_a_bystanders() -> None:
+    bystander, portrait = Finding((0, 0, 9, 9), 0.95), Finding((20, 0, 60, 40), 0.9)
+    doubtful = Finding((0, 0, 42, 42), 0.5)
+    assert main_first([bystander, doubtful, portrait]) == [portrait, doubtful, bystander]
 
 
 def test_no_face_is_said_with_the_photos_name(engine: Engine) -> None:

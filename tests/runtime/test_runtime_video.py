@@ -66,7 +66,7 @@ def test_numbered_pictures_are_exact(tmp_path: Path) -> None:
 
 def test_a_render_that_breaks_leaves_no_clip(tmp_path: Path) -> None:
     def breaking() -> Iterator[Pixels]:
-        yield moving(1)[0]
+        yield from moving(60, 64, 64)  # more than the encoder holds back
         raise RuntimeError("the runtime died")
 
     with pytest.raises(RuntimeError, match="died"):
