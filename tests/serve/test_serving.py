@@ -120,23 +120,28 @@ def test_exact_frames_are_right_and_in_order_under_live_load(
     assert answered == sorted(answered) and len(answered) == len(numbers)
 
 
-def test_live_frames_are_latest_wins(start: Callable[..., RuntimeProcess], photos: tuple[Path, Path]) -> None:
+def test_live_frames_are_latest_wins_for_each_character(
+    start: Callable[..., RuntimeProcess], photos: tuple[Path, Path]
+) -> None:
     process = start()
     with connect(process) as connection:
-        ask(connection, {"op": "create_character", "seq": 1, "character": "c", "photo": str(photos[0])})
+        for seq, photo in enumerate(photos, 1):
+            ask(connection, {"op": "create_character", "seq": seq, "character": f"c{seq}", "photo": str(photo)})
         os.kill(process.pid, signal.SIGSTOP)
-        for seq in range(2, 102):
-            connection.send_bytes(encode({**RENDER, "seq": seq, "mode": "live"}))
-        connection.send_bytes(encode({**RENDER, "seq": 102}))
+        for seq in range(3, 203):
+            character = "c1" if seq % 2 else "c2"
+            connection.send_bytes(encode({**RENDER, "character": character, "seq": seq, "mode": "live"}))
+        connection.send_bytes(encode({**RENDER, "character": "c1", "seq": 203}))
         os.kill(process.pid, signal.SIGCONT)
         answered = []
-        while {101, 102} - set(answered):
+        while {201, 202, 203} - set(answered):
             reply = answer(connection)
             answered.append(reply["reply"])
             connection.send_bytes(encode({"op": "release", "slot": reply["slot"]}))
-    live = [seq for seq in answered if seq != 102]
-    assert live == sorted(live)
-    assert len(live) < 50
+    for remainder in (0, 1):
+        live = [seq for seq in answered if seq != 203 and seq % 2 == remainder]
+        assert live == sorted(live)
+        assert len(live) < 50
 
 
 def test_the_client_gives_the_newest_live_frame(client: RuntimeClient, character: CharacterInfo) -> None:
@@ -269,6 +274,29 @@ def test_slots_follow_the_size_and_have_no_names(
     assert 1 <= len(mapped_slots(runtime.pid)) <= 5
     client.close()
     assert soon(lambda: not mapped_slots(runtime.pid) and not mapped_slots(os.getpid()))
+
+
+def test_a_client_that_pauses_still_gets_every_exact_frame(runtime: RuntimeProcess, photos: tuple[Path, Path]) -> None:
+    with connect(runtime) as connection:
+        ask(connection, {"op": "create_character", "seq": 1, "character": "c", "photo": str(photos[0])})
+        wanted = list(range(2, 80))
+        for seq in wanted:
+            connection.send_bytes(encode({**RENDER, "seq": seq, "size": 32}))
+        connection.send_bytes(encode({"op": "hello", "seq": 80, "protocol": 1}))
+        replies = [answer(connection)]
+        while replies[-1]["reply"] != 80:
+            replies.append(answer(connection))
+        replies.pop()
+        with RuntimeClient(runtime) as other:
+            # All of the above has been read, so this is answered after what can be done for the paused client.
+            other.create_character(photos[1])
+        assert 1 <= sum(mapped_slots(runtime.pid).values()) < len(wanted)
+        for reply in replies:
+            connection.send_bytes(encode({"op": "release", "slot": reply["slot"]}))
+        while len(replies) < len(wanted):
+            replies.append(answer(connection))
+            connection.send_bytes(encode({"op": "release", "slot": replies[-1]["slot"]}))
+    assert [reply["reply"] for reply in replies] == wanted
 
 
 def test_a_client_that_never_reads_leaves_no_memory_behind(runtime: RuntimeProcess, photos: tuple[Path, Path]) -> None:
