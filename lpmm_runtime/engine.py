@@ -47,7 +47,8 @@ class Character:
         pose_latent: [w] float32, v = E(photo).
         base_offset: [w] float32, D(p_base).
         identity: the backbone's cached features.
-        rest_frames: frames at the photo's own latent by size, kept by the engine.
+        rest_frames: the frame at the photo's own latent by size, as last used; kept by the engine.
+        scaled_photos: the photo and its square by the square's side, as last used; kept by the engine.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Character:
     base_offset: Array
     identity: Identity = field(repr=False)
     rest_frames: dict[int, Array] = field(default_factory=dict, repr=False)
+    scaled_photos: dict[int, tuple[Pixels, CropSquare]] = field(default_factory=dict, repr=False)
 
     @property
     def photo_size(self) -> tuple[int, int]:
@@ -234,13 +236,19 @@ def _scaled(character: Character, side: int) -> tuple[Pixels, CropSquare]:
     square = character.square
     if side == round(square.side):
         return character.photo, square
+    kept = character.scaled_photos.get(side)
+    if kept is not None:
+        return kept
     factor = side / square.side
     width, height = (max(1, round(edge * factor)) for edge in character.photo_size)
     if width * height > LARGEST_PICTURE:
         raise ParamsError(f"size {side} would scale the full photo to {width} × {height} pixels, too large")
     photo = resize(character.photo, width, height)
     left, top = round(square.left * factor), round(square.top * factor)
-    return photo, CropSquare(left + 0.5 * side, top + 0.5 * side, float(side))
+    scaled = photo, CropSquare(left + 0.5 * side, top + 0.5 * side, float(side))
+    character.scaled_photos.clear()
+    character.scaled_photos[side] = scaled
+    return scaled
 
 
 def _checked(values: NDArray[np.floating], length: int, what: str) -> Array:
