@@ -2,6 +2,8 @@
 """The arithmetic of a frame, presets and channel names."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +123,11 @@ def test_a_preset_that_does_not_fit_the_bundle_is_refused(bundle: Bundle) -> Non
         check_preset(Preset("A", {"mouthPucker": 1.0}), bundle.rig.control_names, K, "x.json")
     with pytest.raises(PresetError, match="p40"):
         check_preset(Preset("A", {}, {"p40": 1.0}), bundle.rig.control_names, K, "x.json")
+
+
+def test_the_light_half_needs_numpy_alone() -> None:
+    modules = ("bundle", "channels", "client", "controls", "crop", "curves", "errors", "frame", "json_files", "presets")
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['onnxruntime', 'cv2', 'av', 'tqdm', 'torch', 'bpy']));"
+    code = blocked + "".join(f"import lpmm_runtime.{name};" for name in modules)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
