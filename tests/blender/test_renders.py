@@ -8,6 +8,8 @@ import pytest
 from bpy.types import Object, Scene
 from reference import Reference, difference, read_png, render_with_cycles
 
+from lpmm_blender import frames
+
 FRAMES = range(1, 25)
 
 
@@ -70,12 +72,24 @@ def test_stills_rendered_out_of_order(scene: Scene, coded: Object, reference: Re
     assert wrong_frames(reference, tmp_path, order) == []
 
 
-def test_motion_blur_does_not_mix_frames(scene: Scene, coded: Object, reference: Reference, tmp_path: Path) -> None:
+def test_motion_blur_does_not_mix_frames(
+    scene: Scene, coded: Object, reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def count_and_show(rig: Object, depsgraph: bpy.types.Depsgraph) -> None:
+        asked.append(scene.frame_current)
+        show_exact(rig, depsgraph)
+
+    show_exact = frames.show_exact
+    monkeypatch.setattr(frames, "show_exact", count_and_show)
     scene.render.use_motion_blur = True
     scene.frame_end = 6
     scene.render.filepath = f"{tmp_path}/####"
     bpy.ops.render.render(animation=True)
     assert wrong_frames(reference, tmp_path, list(range(1, 7))) == []
+    assert sorted(set(asked)) == list(range(1, 7))
+    assert len(asked) <= 2 * 6 + 1, "a motion-blur step asked for a frame of its own"
 
 
 def test_a_hidden_rig_still_moves_its_face(scene: Scene, coded: Object, reference: Reference, tmp_path: Path) -> None:

@@ -84,6 +84,22 @@ def test_a_runtime_that_cannot_start_gives_slates_and_one_report(
         assert difference(read_png(tmp_path / f"{frame:04d}.png"), paint_slate(side, side, reason)) == 0
 
 
+def test_a_render_tries_once_to_start_a_runtime_that_cannot_start(
+    runtime: RuntimeSession, settings: RuntimeSettings, scene: Scene, rig: Object, tmp_path: Path
+) -> None:
+    attempts, python = tmp_path / "attempts", tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho tried >> {attempts}\nexit 3\n")
+    python.chmod(0o755)
+    runtime.configure(replace(settings, python=python))
+    render_with_cycles(scene)
+    scene.frame_start, scene.frame_end = 1, 4
+    scene.render.filepath = f"{tmp_path}/####"
+    bpy.ops.render.render(animation=True)
+    assert attempts.read_text() == "tried\n"
+    assert "exit status 3" in runtime.status.fault
+    runtime.configure(settings)
+
+
 def test_after_a_slate_the_face_comes_back(
     no_runtime: None,
     runtime: RuntimeSession,
