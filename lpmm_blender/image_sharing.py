@@ -16,6 +16,8 @@ def separate_shared_images() -> list[Object]:
             owners.setdefault(image, []).append(rig)
     separated = []
     for image, rigs in owners.items():
+        if len(rigs) == 1:
+            continue
         # The one whose plane shows the image keeps it; among several the oldest.
         rigs.sort(key=lambda rig: (not planes_of(rig, image), rig.session_uid))
         for rig in rigs[1:]:

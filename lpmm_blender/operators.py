@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The operators: thin shells over the functions that do the work."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
-from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, StringProperty
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, FloatVectorProperty, StringProperty
 from bpy.types import Context, Event, Object, Operator, OperatorFileListElement, Space
 from bpy_extras.io_utils import ImportHelper
 
@@ -71,6 +73,16 @@ class LPMM_OT_add_face(Operator, ImportHelper):
         description="Use the Standard view for the scene, so that the photo's colors stay as they are",
         default=True,
     )
+    use_box: BoolProperty(  # type: ignore[valid-type]
+        name="Face Box by Hand", description="Say where the face is, when it is not found by itself"
+    )
+    box: FloatVectorProperty(  # type: ignore[valid-type]
+        name="Face Box",
+        description="Left, top, right and bottom of the face, brows and forehead to chin, in pixels of the photo",
+        size=4,
+        min=0.0,
+        precision=0,
+    )
     show_in_viewport: BoolProperty(  # type: ignore[valid-type]
         name="Show in Viewport",
         description="Let a viewport in Solid mode show textures without light, or it would show a grey plane",
@@ -81,15 +93,17 @@ class LPMM_OT_add_face(Operator, ImportHelper):
         options = FaceOptions(
             base=self.base,
             view=self.view,
+            box=tuple(self.box) if self.use_box else None,
             plane_height=self.plane_height,
             cut_out=self.cut_out,
             camera=self.camera,
             exact_colours=self.exact_colours,
         )
         try:
-            rig = add_face(context.scene, Path(self.filepath), options)
+            with _wait_cursor(context):
+                rig = add_face(context.scene, Path(self.filepath), options)
         except LpmmError as fault:
-            self.report({"ERROR"}, str(fault))
+            self.report({"ERROR"}, str(fault).partition("\n")[0])
             return {"CANCELLED"}
         for thing in context.selected_objects:
             thing.select_set(False)
@@ -191,6 +205,19 @@ class LPMM_OT_wait_for_frames(Operator):
     def execute(self, _context: Context) -> set[str]:
         handlers.wait_for_every_frame(not handlers.waits_for_every_frame())
         return {"FINISHED"}
+
+
+@contextmanager
+def _wait_cursor(context: Context) -> Iterator[None]:
+    """Show that Blender is busy: the first face waits for the runtime to start."""
+    if context.window is None:
+        yield
+        return
+    context.window.cursor_modal_set("WAIT")
+    try:
+        yield
+    finally:
+        context.window.cursor_modal_restore()
 
 
 def _show_textures(space: Space) -> None:

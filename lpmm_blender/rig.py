@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import bpy
-from bpy.types import Object, Scene
+from bpy.types import Collection, Object, Scene
 
 from lpmm_runtime.channels import param_name
 from lpmm_runtime.controls import Control
@@ -34,8 +34,19 @@ def is_rig(thing: Object | None) -> bool:
 
 
 def rigs_of(scene: Scene) -> list[Object]:
-    """Return the rigs of a scene."""
-    return [thing for thing in scene.objects if is_rig(thing)]
+    """Return the rigs that a scene shows: its own, and those in collections that it instances."""
+    found: dict[Object, None] = {}
+    seen: set[Collection] = set()
+    waiting: list[Iterable[Object]] = [scene.objects]
+    while waiting:
+        for thing in waiting.pop():
+            if is_rig(thing):
+                found[thing] = None
+            collection = thing.instance_collection if thing.instance_type == "COLLECTION" else None
+            if collection is not None and collection not in seen:
+                seen.add(collection)
+                waiting.append(collection.all_objects)
+    return list(found)
 
 
 def all_rigs() -> list[Object]:

@@ -23,6 +23,7 @@ from lpmm_blender.plane import (
     show_exact_colours,
     write_pixels,
 )
+from lpmm_blender.rig import record_of
 from lpmm_blender.runtime_session import RuntimeSession, RuntimeSettings
 from lpmm_runtime.errors import LpmmError
 from lpmm_runtime.protocol import RuntimeRequestError
@@ -115,6 +116,14 @@ def test_operator_and_function_give_the_same_scene(scene: Scene, portrait: Path)
     assert bpy.ops.lpmm.add_face(filepath=str(portrait)) == {"FINISHED"}
     assert names_in_file() == by_function
     assert bpy.context.active_object.name == "Ada"
+
+
+def test_a_face_box_can_be_given_by_hand(scene: Scene, portrait: Path) -> None:
+    assert bpy.ops.lpmm.add_face(filepath=str(portrait), use_box=True, box=(100, 60, 200, 160)) == {"FINISHED"}
+    by_hand = bpy.context.active_object
+    assert record_of(by_hand).box == (100, 60, 200, 160)
+    with pytest.raises(RuntimeError, match="box"):
+        bpy.ops.lpmm.add_face(filepath=str(portrait), use_box=True, box=(900, 60, 950, 160))
 
 
 @pytest.mark.parametrize("fault", ["missing", "not an image", "no face"])

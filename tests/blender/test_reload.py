@@ -104,6 +104,19 @@ def test_two_rigs_of_one_photo_move_on_their_own(scene: Scene, portrait: Path, r
     assert difference(shown_by(second), reference.frame({"p07": -2.0}, view="full")) == 0
 
 
+def test_a_face_in_an_instanced_collection_moves(scene: Scene, rig: Object, reference: Reference) -> None:
+    for frame in (1, 5):
+        rig["p07"] = float(frame)
+        rig.keyframe_insert('["p07"]', frame=frame)
+    instance = bpy.data.objects.new("instance", None)
+    instance.instance_type, instance.instance_collection = "COLLECTION", bpy.data.collections["Ada"]
+    scene.collection.objects.link(instance)
+    scene.collection.children.unlink(bpy.data.collections["Ada"])
+    scene.frame_set(1)
+    scene.frame_set(5)
+    assert difference(shown_by(rig), reference.frame({"p07": 5.0})) == 0
+
+
 def test_a_duplicated_face_gets_a_picture_of_its_own(scene: Scene, rig: Object, reference: Reference) -> None:
     for thing in (rig, *rig.children):
         thing.select_set(True)
