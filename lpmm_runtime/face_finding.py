@@ -97,8 +97,12 @@ def refine(sessions: OnnxSessions, photo: Pixels, box: Box, steps: int = REFINEM
     square = whole_square(square_of_box(box))
     for step in range(steps + 1):
         image = as_batch(crop_at(photo, square, side))
-        params = sessions.run("lp_regressor", {"image": image})["params"][0]
-        landmarks = square.to_picture(model.landmarks(params).astype(np.float64))
+        answer = sessions.run("lp_regressor", {"image": image})
+        params = answer["params"][0]
+        unit = model.landmarks(params).astype(np.float64)
+        if "alignment" in answer:
+            unit = placed(unit, answer["alignment"][0])
+        landmarks = square.to_picture(unit)
         wanted = square_of_landmarks(landmarks)
         moved = max(abs(wanted.x - square.x), abs(wanted.y - square.y), abs(wanted.side - square.side))
         following = whole_square(wanted)
@@ -106,6 +110,15 @@ def refine(sessions: OnnxSessions, photo: Pixels, box: Box, steps: int = REFINEM
             break
         square = following
     return FaceReading(square, params, landmarks.astype(np.float32), face_box(landmarks))
+
+
+def placed(landmarks: NDArray[np.floating], alignment: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return aligned landmarks [68, 2] where they lie in a crop that is not quite aligned, in its unit square.
+
+    Args:
+        alignment: [3], the aligned square in the crop: shift x and y in crop sides, log of its side.
+    """
+    return (landmarks - 0.5) * np.exp(alignment[2]) + 0.5 + alignment[:2]
 
 
 def suppress(findings: list[Finding]) -> list[Finding]:

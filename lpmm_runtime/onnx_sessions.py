@@ -123,6 +123,8 @@ class OnnxSessions:
             "pose_encoder": {"pose_latent": latent},
             "lp_adaptor": {"pose_offset": latent},
         }
+        if "alignment" in self.output_names("lp_regressor"):
+            outputs["lp_regressor"]["alignment"] = ("n", 3)
         for graph, expected in inputs.items():
             self._check_tensors(graph, "input", expected, optional=False)
         for graph, expected in outputs.items():

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fitting the controls: ARKit-named directions and head angles in param space, from the known values of the heads."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
 from lpmm_runtime.controls import HEAD_CONTROLS, Control, ControlMap, head_features
 from lpmm_runtime.morphable import LandmarkModel
 from training.landmark_model import LandmarkSet, shape_only
+from training.synth.canonical import CanonicalFrame
 from training.synth.facekit import FaceKit
 from training.synth.head import LandmarkSampler
 from training.synth.motion import CONTROL_POSES, Motion
@@ -71,7 +76,7 @@ def fit(kit: FaceKit, model: LandmarkModel, data: LandmarkSet, people: int, seed
     names = tuple(CONTROL_POSES)
     directions = np.zeros((len(names), model.k), np.float64)
     angles, turned = [], []
-    for number in tqdm(range(people), desc="controls", unit="person"):
+    for number in tqdm(range(people), desc="controls", unit="person", mininterval=5):
         rng = np.random.default_rng([seed, 11, number])
         person = shape_only(kit, rng)
         lens = float(rng.uniform(10, 38))
@@ -94,6 +99,86 @@ def fit(kit: FaceKit, model: LandmarkModel, data: LandmarkSet, people: int, seed
         head_exponents=_EXPONENTS,
         head_coefficients=coefficients.astype(np.float32),
         head_readout=_fit_readout(model, data),
+    )
+
+
+@dataclass(frozen=True)
+class KnownMotions:
+    """What controls should do to pose latents, known from the kit.
+
+    Attributes:
+        bases: [m, k], params of people at some pose; latents: [m, w], theirs.
+        moved: [m, c, w], the latents with each linear control at 1.
+        still: [m, k], params of people at rest, facing the front; rest: [m, w], their latents.
+        angles: [m, t, 3], head angles in degrees; turned: [m, t, w], the latents of those people turned so.
+    """
+
+    bases: Array
+    latents: Array
+    moved: Array
+    still: Array
+    rest: Array
+    angles: Array
+    turned: Array
+
+
+def sample_motions(
+    kit: FaceKit, model: LandmarkModel, encode: Callable[[Array], Array], people: int, turns: int, seed: int
+) -> KnownMotions:
+    """Return known motions of `people` random people; `encode` takes canonical points [n, 70, 2] to latents."""
+    sampler = LandmarkSampler(kit)
+    frame = CanonicalFrame(sampler)
+    rows: list[tuple[Array, ...]] = []
+    for number in tqdm(range(people), desc="known motions", unit="person", mininterval=5):
+        rng = np.random.default_rng([seed, 13, number])
+        person, lens = shape_only(kit, rng), float(rng.uniform(10, 38))
+        lids = float(rng.uniform(0.0, 0.15))
+        rest = Motion(controls={"eyeBlinkLeft": lids, "eyeBlinkRight": lids})
+        pose = [float(rng.normal(0, sd)) for sd in (12, 6, 5)]
+        base = replace(rest, yaw=pose[0], pitch=pose[1], roll=pose[2])
+        motions = [rest, base] + [replace(base, controls=base.controls | {name: 1.0}) for name in CONTROL_POSES]
+        angles = np.array([[rng.uniform(-limit, limit) for limit in (40, 22, 28)] for _ in range(turns)])
+        motions += [replace(rest, yaw=float(y), pitch=float(p), roll=float(r)) for y, p, r in angles]
+        latents = encode(np.stack([frame.points(motion) for motion in motions]))
+        moved, turned = latents[2 : 2 + len(CONTROL_POSES)], latents[2 + len(CONTROL_POSES) :]
+        params = [model.params(sampler.aligned(person, motion, lens)[0]) for motion in (base, rest)]
+        rows.append((params[0], latents[1], moved, params[1], latents[0], angles.astype(np.float32), turned))
+    return KnownMotions(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def refine(controls: ControlMap, adaptor: nn.Module, known: KnownMotions, steps: int = 400) -> ControlMap:
+    """Return the map with its directions and its head polynomial adjusted to what D makes of them.
+
+    A control asks for a motion; D answers with a latent. The averages fitted in landmark space are a good start, but
+    only through D is it known how far a direction must go to close a lid, say. Both are pulled toward their start.
+    """
+    directions = torch.from_numpy(controls.directions).requires_grad_(True)
+    head = torch.from_numpy(controls.head_coefficients).requires_grad_(True)
+    start = [directions.detach().clone(), head.detach().clone()]
+    optimiser = torch.optim.Adam([directions, head], lr=0.02)
+    bases, latents, moved, still, rest, _, turned = (torch.from_numpy(part) for part in vars(known).values())
+    terms = np.prod((known.angles[:, :, None, :] / 30.0) ** controls.head_exponents, axis=-1)
+    angle_terms = torch.from_numpy(terms.astype(np.float32))
+    people, count = moved.shape[:2]
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 0.02 * (1.0 - step / steps)
+        rows = torch.from_numpy(np.random.default_rng([17, step]).choice(people, min(32, people), replace=False))
+        base = bases[rows]
+        answer = adaptor((base[:, None] + directions).reshape(-1, base.shape[1])).reshape(len(rows), count, -1)
+        wanted = moved[rows] - latents[rows][:, None]
+        loss = (answer - adaptor(base)[:, None] - wanted).square().mean()
+        front = still[rows]
+        turns = adaptor((front[:, None] + angle_terms[rows] @ head).reshape(-1, front.shape[1]))
+        turned_by = turns.reshape(len(rows), angle_terms.shape[1], -1) - adaptor(front)[:, None]
+        loss = loss + (turned_by - (turned[rows] - rest[rows][:, None])).square().mean()
+        pull = sum((now - then).square().mean() for now, then in zip((directions, head), start, strict=True))
+        optimiser.zero_grad()
+        (loss + 0.02 * pull).backward()
+        optimiser.step()
+    return replace(
+        controls,
+        directions=directions.detach().numpy().copy(),
+        head_coefficients=head.detach().numpy().copy(),
     )
 
 

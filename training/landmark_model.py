@@ -11,6 +11,7 @@ from tqdm import tqdm
 from lpmm_runtime import landmarks68
 from lpmm_runtime.morphable import LandmarkModel
 from training.synth.facekit import FaceKit
+from training.synth.canonical import CanonicalFrame
 from training.synth.head import LandmarkSampler
 from training.synth.motion import Motion, sample_expression, sample_head_angles
 from training.synth.people import Person, Split, sample_shape
@@ -22,10 +23,17 @@ TRUNCATIONS = (5, 10, 20, 40, 136)
 
 @dataclass(frozen=True)
 class LandmarkSet:
-    """Aligned landmarks [n, 68, 2] in the unit square, and the head angles [n, 3] in degrees that they show."""
+    """What many people in many motions show.
+
+    Attributes:
+        landmarks: [n, 68, 2], in the unit square of their aligned crops.
+        angles: [n, 3], yaw, pitch and roll in degrees.
+        canonical: [n, 70, 2], the same motions on the mean person.
+    """
 
     landmarks: Array
     angles: Array
+    canonical: Array
 
 
 def shape_only(kit: FaceKit, rng: np.random.Generator) -> Person:
@@ -37,8 +45,9 @@ def shape_only(kit: FaceKit, rng: np.random.Generator) -> Person:
 def sample_landmarks(kit: FaceKit, people: int, each: int, seed: int, split: Split) -> LandmarkSet:
     """Return the landmarks of `people` random people in `each` random motions; train and test seeds never meet."""
     sampler = LandmarkSampler(kit)
-    landmarks, angles = [], []
-    for number in tqdm(range(people), desc=f"landmarks ({split})", unit="person"):
+    frame = CanonicalFrame(sampler)
+    landmarks, angles, canonical = [], [], []
+    for number in tqdm(range(people), desc=f"landmarks ({split})", unit="person", mininterval=5):
         rng = np.random.default_rng([seed, 7, 0 if split == "train" else 1, number])
         person = shape_only(kit, rng)
         for _ in range(each):
@@ -47,7 +56,8 @@ def sample_landmarks(kit: FaceKit, people: int, each: int, seed: int, split: Spl
             motion = Motion(yaw, pitch, roll, 0.0, 0.0, motion.gaze, motion.controls, motion.units, motion.targets)
             landmarks.append(sampler.aligned(person, motion, float(rng.uniform(10, 38)))[0])
             angles.append((yaw, pitch, roll))
-    return LandmarkSet(np.stack(landmarks), np.array(angles, np.float32))
+            canonical.append(frame.points(motion))
+    return LandmarkSet(np.stack(landmarks), np.array(angles, np.float32), np.stack(canonical))
 
 
 def fit(landmarks: Array, k: int) -> LandmarkModel:

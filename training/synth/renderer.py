@@ -79,7 +79,7 @@ class Renderer:
     def __init__(self, kit: FaceKit, size: int = 256, supersampling: int = 2) -> None:
         self.kit = kit
         self.size = size
-        self.context = moderngl.create_context(standalone=True, backend="egl")
+        self.context = _headless_context()
         gl = self.context
         wide = size * supersampling
         self._picture = gl.framebuffer([gl.texture((wide, wide), 4)], gl.depth_texture((wide, wide)))
@@ -400,3 +400,8 @@ def _set(program: moderngl.Program, name: str, value: object) -> None:
             member.write(np.ascontiguousarray(value, "f4").tobytes())
         else:
             member.value = value
+
+
+def _headless_context() -> moderngl.Context:
+    """Return a GL context without a screen. The versioned library names need no development packages."""
+    return moderngl.create_context(standalone=True, backend="egl", libgl="libGL.so.1", libegl="libEGL.so.1")  # type: ignore[call-arg]

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.synth.canonical import CanonicalFrame
 from training.synth.facekit import FaceKit
 from training.synth.head import (
     Camera,
@@ -18,7 +19,7 @@ from training.synth.head import (
     project_landmarks,
 )
 from training.synth.motion import CONTROL_POSES, Motion, sample_expression, sample_head_angles
-from training.synth.people import Person, Split, mean_person, sample_person
+from training.synth.people import Person, Split, sample_person
 from training.synth.renderer import PosedMeshes, Renderer, Stage
 from training.synth.stage import sample_backdrop, sample_lighting
 
@@ -29,9 +30,6 @@ FACE_MARGIN = 1.25
 FRAMES_PER_GROUP = 4
 PAIRS_PER_GROUP = 8
 CONTROL_NAMES = tuple(CONTROL_POSES)
-
-# Canonical pose latents are read off the mean person through this long lens, in a fixed frame.
-_CANONICAL_FOV = 12.0
 
 
 @dataclass(frozen=True)
@@ -72,25 +70,6 @@ class MotionGroup:
     pairs: NDArray[np.int64]
     flow: NDArray[np.float16]
     layers: NDArray[np.uint8]
-
-
-class CanonicalFrame:
-    """Pose and expression as the mean person shows them: landmarks and irises before one fixed camera."""
-
-    def __init__(self, sampler: LandmarkSampler) -> None:
-        self._sampler = sampler
-        self._person = mean_person()
-        rest = sampler.points(self._person, Motion())
-        centre = rest[0].mean(axis=0)
-        camera = frontal_camera(centre, _CANONICAL_FOV)
-        landmarks, _ = project_landmarks(rest, camera)
-        self._camera = crop_camera(camera, landmarks)
-
-    def points(self, motion: Motion) -> Array:
-        """Return [70, 2] in the unit square of the mean person's own rest crop."""
-        still = replace(motion, body_yaw=0.0, body_roll=0.0)
-        landmarks, irises = project_landmarks(self._sampler.points(self._person, still), self._camera)
-        return np.concatenate([landmarks, irises])
 
 
 class SampleMaker:

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The "portrait_flow" backbone: its graphs give maps at 128²; here the photo's own pixels are moved by them.
+
+Layers, from the back: a still background plate, the head with its matte, what the portrait did not show (painted),
+the inside of an opening mouth, and the lids, which slide over the eyeballs along their lines.
+"""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lpmm_runtime.backbones.facial_layers import draw_mouth, lid_displacement, source_lids
+from lpmm_runtime.errors import BundleError
+from lpmm_runtime.onnx_sessions import OnnxSessions
+from lpmm_runtime.portrait import as_batch, resize
+
+Array = NDArray[np.float32]
+
+_OUTPUTS = ("flow", "paint", "mask", "alpha", "landmarks")
+# Below this motion, in pixels of 128, a pixel is the portrait's own; above the second, the moved head's.
+_STILL, _MOVED = 0.05, 0.5
+# The matte is grown by this share of the side before the background behind it is made up, so that no hair is left.
+_PLATE_MARGIN = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """A portrait at one size: the crop [s, s, 3], its matte [s, s] and the background plate [s, s, 3]."""
+
+    crop: Array
+    alpha: Array
+    plate: Array
+
+
+@dataclass(frozen=True, eq=False)
+class PortraitFlowIdentity:
+    """The crop [H, H, 3], its landmarks [68, 2] (unit square), the encoder's features, the crop's own latent [w].
+
+    `canvases` caches one canvas: a character is shown at one size for long.
+    """
+
+    crop: Array
+    landmarks: Array
+    features: dict[str, Array]
+    pose_latent: Array
+    canvases: dict[int, Canvas] = field(default_factory=dict, repr=False)
+
+
+class PortraitFlowBackbone:
+    """Runs identity_encoder once a portrait and generator once a frame, and warps the photo at its own resolution."""
+
+    def __init__(self, sessions: OnnxSessions) -> None:
+        """Check the generator's outputs.
+
+        Raises:
+            BundleError: naming the graph and what it lacks.
+        """
+        missing = [name for name in _OUTPUTS if name not in sessions.output_names("generator")]
+        if missing:
+            raise BundleError(f"{sessions.bundle.graph('generator')}: has no output {missing[0]!r}")
+        if "source_alpha" not in sessions.output_names("identity_encoder"):
+            raise BundleError(f"{sessions.bundle.graph('identity_encoder')}: has no output 'source_alpha'")
+        self._sessions = sessions
+
+    def identify(self, crop: Array, landmarks: Array, pose_latent: Array) -> PortraitFlowIdentity:
+        """See `Backbone.identify`."""
+        side = self._sessions.image_side("identity_encoder")
+        features = self._sessions.run(
+            "identity_encoder",
+            {
+                "image": as_batch(np.clip(resize(crop, side, side), 0.0, 1.0)),
+                "landmarks": landmarks[None],
+                "pose_latent": pose_latent[None],
+            },
+        )
+        return PortraitFlowIdentity(crop, landmarks, features, pose_latent)
+
+    def render(self, identity: PortraitFlowIdentity, pose_latent: Array, size: int) -> Array:
+        """See `Backbone.render`."""
+        canvas = identity.canvases.get(size)
+        if canvas is None:
+            canvas = _canvas(identity, size)
+            identity.canvases.clear()
+            identity.canvases[size] = canvas
+        if np.array_equal(pose_latent, identity.pose_latent):
+            return np.dstack([canvas.crop, canvas.alpha])
+        maps = self._sessions.run("generator", {**identity.features, "pose_latent": pose_latent[None]})
+        return _compose(
+            canvas,
+            identity.landmarks,
+            target=maps["landmarks"][0, :68],
+            flow=maps["flow"][0].transpose(1, 2, 0),
+            paint=maps["paint"][0].transpose(1, 2, 0),
+            mask=maps["mask"][0, 0],
+            alpha=maps["alpha"][0, 0],
+        )
+
+
+def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
+    crop = np.ascontiguousarray(np.clip(resize(identity.crop, size, size), 0.0, 1.0), np.float32)
+    alpha = np.clip(resize(identity.features["source_alpha"][0, 0], size, size), 0.0, 1.0).astype(np.float32)
+    return Canvas(crop, alpha, background_plate(crop, alpha))
+
+
+def background_plate(crop: Array, alpha: Array) -> Array:
+    """Return the background [s, s, 3]: the crop's own outside the head, filled in from coarser scales behind it.
+
+    Args:
+        crop: [s, s, 3] in [0, 1]; alpha: [s, s], the head's matte.
+    """
+    size = len(crop)
+    reach = max(1, round(_PLATE_MARGIN * size))
+    covered = cv2.dilate(alpha, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
+    weight = np.clip(1.0 - covered / 0.5, 0.0, 1.0).astype(np.float32)
+    colours, weights = [crop * weight[..., None]], [weight]
+    while min(weights[-1].shape) > 2:
+        height, width = (max(1, edge // 2) for edge in weights[-1].shape)
+        colours.append(cv2.resize(colours[-1], (width, height), interpolation=cv2.INTER_AREA))
+        weights.append(cv2.resize(weights[-1], (width, height), interpolation=cv2.INTER_AREA))
+    filled = colours[-1] / np.maximum(weights[-1], 1e-4)[..., None]
+    for colour, share in zip(reversed(colours[:-1]), reversed(weights[:-1]), strict=True):
+        height, width = share.shape
+        coarse = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+        filled = colour + (1.0 - share[..., None]) * coarse
+    return np.clip(filled, 0.0, 1.0).astype(np.float32)
+
+
+def _compose(
+    canvas: Canvas, source: Array, *, target: Array, flow: Array, paint: Array, mask: Array, alpha: Array
+) -> Array:
+    """Return the frame [s, s, 4] of maps [m, m, …]; landmarks are in the unit square."""
+    size = len(canvas.crop)
+    wide = _enlarged(np.dstack([flow * np.float32(size), paint, mask, alpha]), size)
+    pixel = np.arange(size, dtype=np.float32)
+    place = wide[..., :2].copy()
+    place[..., 0] += pixel[None, :]
+    place[..., 1] += pixel[:, None]
+    opened = source_lids(source, target)
+    closing = lid_displacement(opened, target, size)
+    for (rows, columns), displacement in closing:
+        # The lids slide in the target; where they came from is looked up in the maps of the open eye.
+        x = (pixel[columns][None, :] + displacement[..., 0]).astype(np.float32)
+        y = (pixel[rows][:, None] + displacement[..., 1]).astype(np.float32)
+        patch = cv2.remap(wide, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        wide[rows, columns, 2:] = patch[..., 2:]
+        place[rows, columns, 0] = x + patch[..., 0]
+        place[rows, columns, 1] = y + patch[..., 1]
+    moved = cv2.remap(canvas.crop, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    shown = np.clip(wide[..., 5:6], 0.0, 1.0)
+    head = shown * np.clip(moved, 0.0, 1.0) + (1.0 - shown) * np.clip(wide[..., 2:5], 0.0, 1.0)
+    draw_mouth(head, canvas.crop, source, target)
+    matte = np.clip(wide[..., 6:7], 0.0, 1.0)
+    frame = matte * head + (1.0 - matte) * canvas.plate
+    change = _change(place, pixel, wide[..., 5], matte[..., 0], canvas.alpha)
+    colour = canvas.crop + change[..., None] * (frame - canvas.crop)
+    return np.dstack([colour, matte]).astype(np.float32)
+
+
+def _enlarged(maps: Array, size: int) -> Array:
+    if len(maps) == size:
+        return maps.copy()
+    # OpenCV resizes at most four channels at full speed.
+    parts = [cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR) for part in np.split(maps, [4], axis=2)]
+    return np.concatenate(parts, axis=2)
+
+
+def _change(place: Array, pixel: Array, shown: Array, matte: Array, alpha: Array) -> Array:
+    """Return [s, s]: 0 where nothing moves, is painted or uncovered, so that the portrait stands there exactly."""
+    size = len(pixel)
+    covered = np.maximum(matte, alpha)
+    across, down = place[..., 0] - pixel[None, :], place[..., 1] - pixel[:, None]
+    pixels = np.sqrt(across * across + down * down) * np.float32(128 / size) * covered
+    amount = np.maximum(pixels, np.maximum(np.abs(matte - alpha) * 4.0, (1.0 - shown) * covered * 4.0))
+    small = cv2.resize(amount, (128, 128), interpolation=cv2.INTER_AREA) if size > 128 else amount
+    soft = cv2.GaussianBlur(cv2.dilate(small, np.ones((5, 5), np.uint8)), (0, 0), 1.5)
+    t = np.clip((soft - _STILL) / (_MOVED - _STILL), 0.0, 1.0)
+    return cv2.resize(t * t * (3.0 - 2.0 * t), (size, size), interpolation=cv2.INTER_LINEAR)

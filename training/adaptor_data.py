@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The LP-adaptor on the default backbone: the pictures, params and latents that it is trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lpmm_runtime.crop import square_of_landmarks
+from lpmm_runtime.morphable import LandmarkModel
+from training import loop, lp_adaptor
+from training.backbones.portrait_flow import Identity, LatentSpace, PortraitFlow, background_plate, composite
+from training.generator import GroupData
+from training.landmark_model import LandmarkSet
+from training.lp_adaptor import AdaptorBatch, LpAdaptor, Weights
+from training.lp_regressor import LpRegressor
+from training.pose_latent import PoseEncoder
+
+# F(G(v̄)) is read once from this many identities.
+_BASE_FACES = 16
+
+
+class FlowBackbone:
+    """The default backbone, frozen, as the adaptor's training sees it."""
+
+    def __init__(self, model: PortraitFlow) -> None:
+        self._model = model.eval().requires_grad_(False)
+
+    def identify(self, images: Tensor, landmarks: Tensor, latents: Tensor) -> tuple[Identity, Tensor]:
+        """Return the identities of portraits [n, 3, 128, 128], and their background plates."""
+        identity = self._model.identify(images, landmarks, latents)
+        return identity, background_plate(images, identity.alpha)
+
+    def draw(self, identity: object, latent: Tensor) -> Tensor:
+        """See `FrozenBackbone.draw`."""
+        assert isinstance(identity, tuple)
+        known, plate = identity
+        return composite(self._model(known, latent), plate)
+
+
+def _aligned(images: Tensor, landmarks: Tensor, size: int) -> Tensor:
+    """Return the aligned crops [n, 3, size, size] of pictures [n, 3, s, s] with landmarks [n, 68, 2]."""
+    matrices = []
+    for points in landmarks.numpy():
+        square = square_of_landmarks(points)
+        matrices.append([[square.side, 0, 2 * square.x - 1], [0, square.side, 2 * square.y - 1]])
+    grid = F.affine_grid(torch.tensor(matrices, dtype=torch.float32), [len(images), 3, size, size], align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def train(
+    adaptor: LpAdaptor,
+    regressor: LpRegressor,
+    encoder: PoseEncoder,
+    model: PortraitFlow,
+    space: LatentSpace,
+    landmark_model: LandmarkModel,
+    known: LandmarkSet,
+    groups: GroupData,
+    warm_up: loop.Schedule,
+    schedule: loop.Schedule,
+    folder: Path,
+) -> None:
+    """Train D: first on known motions, then by Eq. 2–4 on rendered frames, all else frozen."""
+    mean = torch.from_numpy(space.encode(known.canonical).mean(axis=0))
+    basis = torch.from_numpy(space.basis)
+    params = torch.from_numpy(landmark_model.params(known.landmarks))
+    latents = torch.from_numpy(space.encode(known.canonical))
+    lp_adaptor.warm_up(adaptor, mean, params, latents, basis, warm_up, folder)
+    regressor.eval().requires_grad_(False)
+    encoder.eval().requires_grad_(False)
+    backbone = FlowBackbone(model)
+    frames = groups.landmarks.shape[1]
+
+    def identities(rng: np.random.Generator, count: int) -> tuple[object, np.ndarray, np.ndarray]:
+        people = rng.integers(0, len(groups.landmarks), count)
+        images = torch.from_numpy(groups.images[people, 0]).permute(0, 3, 1, 2).float() / 255.0
+        landmarks = torch.from_numpy(groups.landmarks[people, 0])
+        own = torch.from_numpy(space.encode(groups.canonical[people, 0]))
+        return backbone.identify(images, landmarks, own), people, rng.integers(0, frames, count)
+
+    @torch.no_grad()
+    def make_batch(rng: np.random.Generator) -> AdaptorBatch:
+        identity, _, _ = identities(rng, schedule.batch)
+        # Any face may drive: its params and its latent are read by F and E, as they will be in use.
+        drivers = rng.integers(0, len(groups.landmarks), schedule.batch)
+        chosen = rng.integers(0, frames, schedule.batch)
+        images = torch.from_numpy(groups.images[drivers, chosen]).permute(0, 3, 1, 2).float() / 255.0
+        crops = _aligned(images, torch.from_numpy(groups.landmarks[drivers, chosen]), regressor.reader.size)
+        return AdaptorBatch(identity, regressor(crops)[0], encoder(crops))
+
+    with torch.no_grad():
+        rng = np.random.default_rng(schedule.seed)
+        identity, _, _ = identities(rng, _BASE_FACES)
+        base = backbone.draw(identity, mean.expand(_BASE_FACES, -1))
+        known_identity = identity[0]  # type: ignore[index]
+        targets = model(known_identity, mean.expand(_BASE_FACES, -1)).landmarks[:, :68]
+        base_params = regressor(_aligned(base, targets, regressor.reader.size))[0]
+
+    lp_adaptor.train(adaptor, mean, backbone, lambda _rng: base_params, make_batch, schedule, Weights(), folder)

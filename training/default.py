@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The default bundle from a face kit, in one command: every stage in order, each resumable.
+
+    python -m training default --kit KIT --out runs/default                    # hours on a CPU
+    python -m training default --kit KIT --out runs/gpu --size gpu --device cuda
+    python -m training default --kit KIT --out runs/toy --size toy             # minutes, ugly, working
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import get_args
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lpmm_runtime.bundle import load_bundle
+from lpmm_runtime.controls import ControlMap
+from lpmm_runtime.morphable import LandmarkModel
+from training import (
+    adaptor_data,
+    control_fit,
+    export,
+    face_finder,
+    generator,
+    landmark_model,
+    loop,
+    lp_adaptor,
+    lp_regressor,
+    pose_latent,
+)
+from training.backbones.portrait_flow import LatentSpace, PortraitFlow
+from training.recipe import RECIPES, Recipe, Size
+from training.shards import ShardPlan, make_shards, read_all
+from training.synth.facekit import FaceKit
+
+VERSION = "0.1.0"
+STAGES = (
+    "data",
+    "lpmm",
+    "face_finder",
+    "lp_regressor",
+    "pose_encoder",
+    "generator",
+    "lp_adaptor",
+    "controls",
+    "export",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said."""
+
+    kit: Path
+    out: Path
+    size: Size
+    device: str
+    workers: int
+    seed: int
+
+    @property
+    def recipe(self) -> Recipe:
+        return RECIPES[self.size]
+
+
+class DefaultRun:
+    """One run folder: its data, its checkpoints, and the stages that fill it."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.recipe = options.recipe
+        self.folder = options.out
+        self.data_folder = options.out / "data"
+
+    @cached_property
+    def kit(self) -> FaceKit:
+        return FaceKit(self.options.kit)
+
+    @cached_property
+    def faces(self) -> tuple[lp_regressor.FaceData, lp_regressor.FaceData]:
+        """Train and test pictures."""
+        size = self.recipe.reader_size
+        train, test = (read_all(self.data_folder, "faces", split) for split in ("train", "test"))
+        return lp_regressor.FaceData(train, size), lp_regressor.FaceData(test, size)
+
+    @cached_property
+    def group_arrays(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+        return read_all(self.data_folder, "groups", "train"), read_all(self.data_folder, "groups", "test")
+
+    @cached_property
+    def groups(self) -> tuple[generator.GroupData, generator.GroupData]:
+        """Train and test groups."""
+        train, test = self.group_arrays
+        return generator.GroupData(train), generator.GroupData(test)
+
+    @cached_property
+    def landmark_set(self) -> landmark_model.LandmarkSet:
+        with np.load(self.folder / "landmarks-train.npz", allow_pickle=False) as archive:
+            return landmark_model.LandmarkSet(archive["landmarks"], archive["angles"], archive["canonical"])
+
+    @cached_property
+    def landmark_model(self) -> LandmarkModel:
+        with np.load(self.folder / "lpmm.npz", allow_pickle=False) as archive:
+            return LandmarkModel(archive["mean"], archive["eigenvectors"], archive["sigma"])
+
+    @cached_property
+    def latent_space(self) -> LatentSpace:
+        with np.load(self.folder / "latent_space.npz", allow_pickle=False) as archive:
+            return LatentSpace(archive["mean"], archive["basis"], archive["project"])
+
+    def schedule(self, steps: int, batch: int, rate: float, bf16: bool = True) -> loop.Schedule:
+        return loop.Schedule(
+            steps=steps,
+            batch=batch,
+            rate=rate,
+            seed=self.options.seed,
+            device=self.options.device,
+            bf16=bf16,
+            log_every=max(10, min(500, steps // 10)),
+        )
+
+    def regressor(self, trained: bool = True) -> lp_regressor.LpRegressor:
+        model = lp_regressor.LpRegressor(self.landmark_model, self.recipe.reader_size, self.recipe.reader_width)
+        return self._weights("lp_regressor", model) if trained else model
+
+    def pose_encoder(self, trained: bool = True) -> pose_latent.PoseEncoder:
+        recipe = self.recipe
+        model = pose_latent.PoseEncoder(recipe.latent_size, recipe.reader_size, recipe.reader_width)
+        return self._weights("pose_encoder", model) if trained else model
+
+    def backbone(self, trained: bool = True) -> PortraitFlow:
+        model = PortraitFlow(self.latent_space, self.recipe.channels)
+        return self._weights("generator", model) if trained else model
+
+    def adaptor(self, name: str | None = "lp_adaptor") -> lp_adaptor.LpAdaptor:
+        model = lp_adaptor.LpAdaptor(self.landmark_model.k, self.recipe.latent_size)
+        return self._weights(name, model) if name else model
+
+    def _weights(self, name: str, model):  # noqa: ANN001, ANN202 - the module that came in
+        loop.load_weights(self.folder / f"{name}.pt", model)
+        return model.eval()
+
+    def data(self) -> None:
+        """Draw the pictures and the frame groups."""
+        recipe, options = self.recipe, self.options
+        for kind, size, count in (("faces", recipe.face_size, recipe.faces), ("groups", 128, recipe.groups)):
+            for split, shards in (("test", 1), ("train", count)):
+                plan = ShardPlan(
+                    options.kit, self.data_folder, kind, split, size, shards, options.seed, recipe.per_shard  # type: ignore[arg-type]
+                )
+                make_shards(plan, options.workers)
+
+    def lpmm(self) -> None:
+        """Fit the LPMM and the latent space; write their scores and the picture of the components."""
+        recipe, seed = self.recipe, self.options.seed
+        path = self.folder / "landmarks-train.npz"
+        if not path.exists():
+            train = landmark_model.sample_landmarks(self.kit, recipe.landmark_people, 4, seed, "train")
+            np.savez(path, **vars(train))
+        test = landmark_model.sample_landmarks(self.kit, max(20, recipe.landmark_people // 10), 4, seed, "test")
+        full = landmark_model.fit(self.landmark_set.landmarks, 136)
+        model = full.truncated(recipe.k)
+        np.savez(self.folder / "lpmm.npz", mean=model.mean, eigenvectors=model.eigenvectors, sigma=model.sigma)
+        names = landmark_model.component_names(model, self.landmark_set)
+        scores = {
+            "truncation_nme": landmark_model.truncation_errors(full, test.landmarks),
+            "components": names,
+        }
+        (self.folder / "lpmm.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+        sheet = landmark_model.draw_components(model, min(8, model.k), names)
+        cv2.imwrite(str(self.folder / "components.png"), sheet[..., ::-1])
+        canonical = self.landmark_set.canonical
+        both = np.concatenate([canonical, pose_latent.mirrored_canonical(canonical)])
+        np.savez(self.folder / "latent_space.npz", **vars(LatentSpace.fit(both, recipe.latent_size)))
+
+    def face_finder(self) -> None:
+        """Train the face finder."""
+        train, test = self.group_arrays
+        face_finder.train(
+            face_finder.FaceFinder(),
+            face_finder.FaceScenes(train),
+            face_finder.FaceScenes(test),
+            self.schedule(self.recipe.face_finder_steps, 16, 2e-3),
+            self.folder,
+        )
+
+    def lp_regressor(self) -> None:
+        """Train F."""
+        schedule = self.schedule(self.recipe.lp_regressor_steps, self.recipe.lp_regressor_batch, 2e-3)
+        lp_regressor.train(self.regressor(trained=False), *self.faces, schedule, self.folder)
+
+    def pose_encoder_stage(self) -> None:
+        """Train E."""
+        schedule = self.schedule(self.recipe.pose_encoder_steps, self.recipe.lp_regressor_batch, 1e-3)
+        encoder = self.pose_encoder(trained=False)
+        pose_latent.train(encoder, self.latent_space, self.regressor(), *self.faces, schedule, self.folder)
+
+    def generator(self) -> None:
+        """Train the geometry head, then G."""
+        recipe = self.recipe
+        model = self.backbone(trained=False)
+        geometry = self.schedule(recipe.geometry_steps, 256, 1e-3, bf16=False)
+        generator.train_geometry(model, self.latent_space, *self.groups, geometry, self.folder)
+        loop.load_weights(self.folder / "geometry_head.pt", model.geometry)
+        schedule = self.schedule(recipe.generator_steps, recipe.generator_batch, 2e-3)
+        generator.train_generator(model, *self.groups, schedule, self.folder)
+
+    def lp_adaptor(self) -> None:
+        """Train D with everything else frozen."""
+        recipe = self.recipe
+        adaptor_data.train(
+            self.adaptor(None),
+            self.regressor(),
+            self.pose_encoder(),
+            self.backbone(),
+            self.latent_space,
+            self.landmark_model,
+            self.landmark_set,
+            self.groups[0],
+            self.schedule(recipe.warm_up_steps, 256, 1e-3, bf16=False),
+            self.schedule(recipe.lp_adaptor_steps, 8, 3e-4, bf16=False),
+            self.folder,
+        )
+
+    def controls(self) -> None:
+        """Fit the controls, then adjust them to what D makes of them."""
+        recipe, seed = self.recipe, self.options.seed
+        fitted = control_fit.fit(self.kit, self.landmark_model, self.landmark_set, recipe.control_people, seed)
+        known = control_fit.sample_motions(
+            self.kit, self.landmark_model, self.latent_space.encode, recipe.control_people, 12, seed
+        )
+        refined = control_fit.refine(fitted, self.adaptor(), known)
+        np.savez(self.folder / "controls.npz", **(vars(refined) | {"names": np.array(refined.names)}))
+
+    def export(self) -> None:
+        """Write the bundle, check that it loads, and say what it scores."""
+        with np.load(self.folder / "controls.npz", allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        names = tuple(str(name) for name in arrays.pop("names"))
+        finder = face_finder.FaceFinder()
+        loop.load_weights(self.folder / "face_finder.pt", finder)
+        lpmm = json.loads((self.folder / "lpmm.json").read_text("utf-8"))
+        models = export.TrainedModels(
+            landmark_model=self.landmark_model,
+            controls=ControlMap(names, **arrays),
+            component_names=lpmm["components"],
+            mean_latent=self.mean_latent(),
+            face_finder=finder,
+            lp_regressor=self.regressor(),
+            pose_encoder=self.pose_encoder(),
+            lp_adaptor=self.adaptor(),
+            backbone=self.backbone(),
+        )
+        scores = {"truncation_nme": lpmm["truncation_nme"]}
+        for name in ("face_finder", "lp_regressor", "pose_encoder", "geometry_head", "generator", "lp_adaptor"):
+            log = self.folder / f"{name}.jsonl"
+            if log.exists():
+                scores[name] = json.loads(log.read_text("utf-8").splitlines()[-1])
+        options = self.options
+        card = {
+            "data": "synthetic heads rendered from a CC0 face kit made of MakeHuman's assets; its 14 skins are an "
+            "earlier revision of the CC0 files, marked public domain by MakeHuman",
+            "licence": "CC0-1.0",
+            "scores": scores,
+            "command": f"python -m training default --size {options.size} --seed {options.seed}",
+            "commit": export.commit(),
+        }
+        bundle = self.folder / "bundle"
+        export.export_bundle(models, bundle, card, f"lpmm-{options.size}", VERSION)
+        load_bundle(bundle, graphs=True)
+        print(f"bundle: {bundle}")
+
+    def mean_latent(self) -> NDArray[np.float32]:
+        """Return v̄ [w]: the average pose latent of the training motions."""
+        return self.latent_space.encode(self.landmark_set.canonical).mean(axis=0)
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the `default` step."""
+    parser = subparsers.add_parser("default", help="make the default bundle from a face kit, every stage")
+    parser.add_argument("--kit", type=Path, required=True, help="the face kit's folder")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder: data, checkpoints, bundle")
+    parser.add_argument("--size", choices=get_args(Size), default="default", help="how much of everything")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="only these")
+    parser.add_argument("--device", default="cpu", help="torch device (cpu, cuda)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw data")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the stages in order."""
+    torch.manual_seed(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    job = DefaultRun(Options(args.kit, args.out, args.size, args.device, args.workers, args.seed))
+    stages = {
+        "data": job.data,
+        "lpmm": job.lpmm,
+        "face_finder": job.face_finder,
+        "lp_regressor": job.lp_regressor,
+        "pose_encoder": job.pose_encoder_stage,
+        "generator": job.generator,
+        "lp_adaptor": job.lp_adaptor,
+        "controls": job.controls,
+        "export": job.export,
+    }
+    for name in STAGES:
+        if name in args.stages:
+            stages[name]()
+    return 0

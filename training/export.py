@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Export: networks to ONNX, checked against torch, and everything into a model bundle."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lpmm_runtime import bundle as bundles
+from lpmm_runtime.controls import ControlMap
+from lpmm_runtime.morphable import LandmarkModel
+from lpmm_runtime.presets import Preset, save_preset
+from training.backbones.portrait_flow import IDENTITY_SIZE, Identity, PortraitFlow
+from training.control_fit import control_list
+from training.face_finder import FaceFinder
+from training.lp_adaptor import LpAdaptor
+from training.lp_regressor import LpRegressor
+from training.pose_latent import PoseEncoder
+from training.presets import PRESETS
+
+_OPSET = 18
+# Largest difference between torch and onnxruntime that an export may show, in the outputs' own units.
+_TOLERANCE = 2e-3
+_FEATURES = ("source_image", "source_alpha", "source_features", "source_landmarks", "source_latent")
+
+
+class ExportError(RuntimeError):
+    """A graph that does not say what its network says."""
+
+
+@dataclass(frozen=True)
+class TrainedModels:
+    """Everything that a bundle is made of."""
+
+    landmark_model: LandmarkModel
+    controls: ControlMap
+    component_names: list[str]
+    mean_latent: NDArray[np.float32]
+    face_finder: FaceFinder
+    lp_regressor: LpRegressor
+    pose_encoder: PoseEncoder
+    lp_adaptor: LpAdaptor
+    backbone: PortraitFlow
+
+
+class _IdentityGraph(nn.Module):
+    def __init__(self, backbone: PortraitFlow) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, image: Tensor, landmarks: Tensor, pose_latent: Tensor) -> tuple[Tensor, ...]:
+        identity = self.backbone.identify(image, landmarks, pose_latent)
+        return identity.image, identity.alpha, identity.features, identity.landmarks + 0.0, identity.latent + 0.0
+
+
+class _GeneratorGraph(nn.Module):
+    def __init__(self, backbone: PortraitFlow) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(
+        self, image: Tensor, alpha: Tensor, features: Tensor, landmarks: Tensor, latent: Tensor, pose_latent: Tensor
+    ) -> tuple[Tensor, ...]:
+        maps = self.backbone(Identity(image, alpha, features, landmarks, latent), pose_latent)
+        points = torch.cat([maps.landmarks[:, :68], maps.landmarks[:, 68:]], dim=1)
+        return maps.flow, maps.paint, maps.mask, maps.alpha, points
+
+
+def export_graph(
+    network: nn.Module, path: Path, inputs: dict[str, Tensor], outputs: Sequence[str]
+) -> None:
+    """Write a network as ONNX with a free batch dimension, and check it against torch on two rows.
+
+    Args:
+        inputs: examples by input name, two rows each.
+
+    Raises:
+        ExportError: if onnxruntime answers differently.
+    """
+    network = network.eval().float().cpu()
+    names = list(inputs)
+    one = tuple(value[:1] for value in inputs.values())
+    torch.onnx.export(
+        network,
+        one,
+        str(path),
+        input_names=names,
+        output_names=list(outputs),
+        dynamic_axes={name: {0: "n"} for name in [*names, *outputs]},
+        opset_version=_OPSET,
+        dynamo=False,
+    )
+    with torch.no_grad():
+        expected = network(*inputs.values())
+    expected = (expected,) if isinstance(expected, Tensor) else expected
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = session.run(list(outputs), {name: value.numpy() for name, value in inputs.items()})
+    for name, truth, value in zip(outputs, expected, found, strict=True):
+        off = float(np.abs(truth.numpy() - value).max())
+        if not off <= _TOLERANCE:
+            raise ExportError(f"{path}: output {name} is off by {off:.2g}")
+
+
+def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], name: str, version: str) -> None:
+    """Write the whole bundle into a new folder, replacing what is there.
+
+    Args:
+        card: the model card: data, licence, scores, command, commit.
+    """
+    if folder.exists():
+        shutil.rmtree(folder)
+    (folder / "presets").mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+
+    def picture(size: int) -> Tensor:
+        coarse = torch.rand(2, 3, 8, 8, generator=generator)
+        return nn.functional.interpolate(coarse, size=(size, size), mode="bilinear")
+
+    reader_size = models.lp_regressor.reader.size
+    export_graph(
+        models.lp_regressor,
+        folder / "lp_regressor.onnx",
+        {"image": picture(reader_size)},
+        ["params", "alignment"],
+    )
+    export_graph(
+        models.pose_encoder,
+        folder / "pose_encoder.onnx",
+        {"image": picture(models.pose_encoder.reader.size)},
+        ["pose_latent"],
+    )
+    export_graph(
+        models.face_finder, folder / "face_finder.onnx", {"image": picture(models.face_finder.size)}, ["boxes", "scores"]
+    )
+    k, w = models.landmark_model.k, len(models.mean_latent)
+    params = torch.randn(2, k, generator=generator)
+    export_graph(models.lp_adaptor, folder / "lp_adaptor.onnx", {"params": params}, ["pose_offset"])
+
+    landmarks = torch.from_numpy(models.landmark_model.landmarks(0.3 * params.numpy()))
+    latent = torch.from_numpy(models.mean_latent) + 0.3 * torch.randn(2, w, generator=generator)
+    identity = {"image": picture(IDENTITY_SIZE), "landmarks": landmarks, "pose_latent": latent}
+    encoder = _IdentityGraph(models.backbone)
+    export_graph(encoder, folder / "identity_encoder.onnx", identity, _FEATURES)
+    with torch.no_grad():
+        features = dict(zip(_FEATURES, encoder(*identity.values()), strict=True))
+    moved = latent + 0.5 * torch.randn(2, w, generator=generator)
+    export_graph(
+        _GeneratorGraph(models.backbone),
+        folder / "generator.onnx",
+        {**features, "pose_latent": moved},
+        ["flow", "paint", "mask", "alpha", "landmarks"],
+    )
+    controls = models.controls
+    np.savez(
+        folder / "lpmm.npz",
+        mean=models.landmark_model.mean,
+        eigenvectors=models.landmark_model.eigenvectors,
+        sigma=models.landmark_model.sigma,
+        control_names=np.array(controls.names),
+        control_directions=controls.directions,
+        head_exponents=controls.head_exponents,
+        head_coefficients=controls.head_coefficients,
+        head_readout=controls.head_readout,
+        mean_pose_latent=models.mean_latent,
+    )
+    for title, values in PRESETS.items():
+        preset = Preset(name=title, controls=values, params={}, description="")
+        save_preset(preset, folder / "presets" / f"{title.lower().replace(' ', '-')}.json")
+    bundles.write_manifest(
+        folder,
+        {
+            "format": "lpmm-bundle",
+            "format_version": 1,
+            "name": name,
+            "version": version,
+            "licence": "CC0-1.0",
+            "landmark_scheme": "ibug68",
+            "k": k,
+            "image_size": IDENTITY_SIZE,
+            "backbone": {"kind": "portrait_flow", "latent_size": w, "alpha": True},
+            "controls": [vars(control) for control in control_list()],
+            "components": models.component_names,
+            "model_card": card,
+        },
+    )
+
+
+def commit() -> str:
+    """Return the commit that the code is at, or "unknown"."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The LP-adaptor D: params → pose-latent residual d, with v̂ = v̄ + D(p) (paper, Sec. 3.3, Eq. 2–4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training import loop
+
+
+class LpAdaptor(nn.Module):
+    """A three-layer perceptron with ELU between: params [n, k] in standard deviations → d [n, w]."""
+
+    def __init__(self, k: int, latent_size: int, hidden: int = 256) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(k, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, latent_size)
+        )
+
+    def forward(self, params: Tensor) -> Tensor:
+        return self.layers(params)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """λ_rgb and λ_pose-reg of Eq. 2."""
+
+    rgb: float = 1.0
+    pose_reg: float = 0.05
+
+
+class FrozenBackbone(Protocol):
+    """What training an adaptor needs of a talking head; all of it frozen."""
+
+    def draw(self, identity: object, latent: Tensor) -> Tensor:
+        """Return G(identity, v) [n, 3, s, s], differentiable in v [n, w]."""
+        ...
+
+
+@dataclass(frozen=True)
+class AdaptorBatch:
+    """A batch: a fixed identity to draw with, the images' params p = F(I) [n, k] and latents v = E(I) [n, w]."""
+
+    identity: object
+    params: Tensor
+    latents: Tensor
+
+
+def warm_up(
+    adaptor: LpAdaptor, mean: Tensor, params: Tensor, latents: Tensor, basis: Tensor, schedule: loop.Schedule, folder: Path
+) -> None:
+    """Bring D near by plain regression on known (params, latent) pairs, before pictures refine it.
+
+    Args:
+        mean: v̄ [w]; params [m, k], latents [m, w].
+        basis: [w, q], what a latent entry changes; errors are measured there.
+    """
+
+    def make_batch(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        rows = torch.from_numpy(rng.integers(0, len(params), schedule.batch))
+        noise = 0.05 * torch.from_numpy(rng.standard_normal((schedule.batch, params.shape[1]), np.float32))
+        return params[rows] + noise, latents[rows]
+
+    def loss(batch: tuple[Tensor, Tensor], _step: int) -> Tensor:
+        p, v = batch
+        return 100.0 * ((mean + adaptor(p) - v) @ basis).abs().mean()
+
+    loop.train("lp_adaptor_warm", adaptor, schedule, folder, make_batch, loss)
+
+
+def train(
+    adaptor: LpAdaptor,
+    mean: Tensor,
+    backbone: FrozenBackbone,
+    mean_params: Callable[[np.random.Generator], Tensor],
+    make_batch: Callable[[np.random.Generator], AdaptorBatch],
+    schedule: loop.Schedule,
+    weights: Weights,
+    folder: Path,
+) -> None:
+    """Train D by Eq. 2: L_rgb (Eq. 3) between G(v̄ + D(p)) and G(v), and L_pose-reg (Eq. 4), ‖D(F(G(v̄)))‖₁.
+
+    Args:
+        mean: v̄ [w].
+        mean_params: F(G(v̄)) [m, k] for some identities.
+    """
+
+    def loss(batch: AdaptorBatch, step: int) -> tuple[Tensor, dict[str, float]]:
+        with torch.no_grad():
+            truth = backbone.draw(batch.identity, batch.latents)
+        drawn = backbone.draw(batch.identity, mean + adaptor(batch.params))
+        rgb = F.l1_loss(drawn, truth)
+        base = mean_params(np.random.default_rng([schedule.seed, 5, step]))
+        pose_reg = adaptor(base).abs().mean()
+        total = weights.rgb * 10.0 * rgb + weights.pose_reg * pose_reg
+        return total, {"rgb": float(rgb.detach()), "pose_reg": float(pose_reg.detach())}
+
+    loop.train("lp_adaptor", adaptor, schedule, folder, make_batch, loss)

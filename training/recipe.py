@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much of everything: the sizes of the default run, of a GPU's, and of a toy's that ends in minutes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Size = Literal["toy", "default", "gpu"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Amounts of data and of training.
+
+    Attributes:
+        faces, groups: shards of training pictures and of frame groups (`shards.SAMPLES_PER_SHARD`), or of
+            `per_shard` samples; as many again are never needed for tests: one shard each.
+        landmark_people, control_people: people whose landmarks the LPMM and the controls are fitted on.
+        face_size: side of face pictures; reader_size: of the LP-regressor's and the pose encoder's crops.
+        reader_width: MobileNetV2's width multiplier.
+        channels: of the generator's features; latent_size: w; k: params.
+        *_steps, *_batch: of each model's training.
+    """
+
+    faces: int = 80
+    groups: int = 80
+    per_shard: int | None = None
+    landmark_people: int = 3000
+    control_people: int = 200
+    face_size: int = 160
+    reader_size: int = 128
+    reader_width: float = 0.5
+    channels: int = 32
+    latent_size: int = 40
+    k: int = 40
+    lp_regressor_steps: int = 12000
+    lp_regressor_batch: int = 64
+    pose_encoder_steps: int = 4000
+    geometry_steps: int = 6000
+    generator_steps: int = 8000
+    generator_batch: int = 16
+    warm_up_steps: int = 6000
+    lp_adaptor_steps: int = 600
+    face_finder_steps: int = 5000
+
+
+RECIPES: dict[Size, Recipe] = {
+    "default": Recipe(),
+    "gpu": Recipe(
+        faces=240,
+        groups=400,
+        reader_width=1.0,
+        lp_regressor_steps=30000,
+        lp_regressor_batch=128,
+        pose_encoder_steps=8000,
+        generator_steps=20000,
+        generator_batch=32,
+        lp_adaptor_steps=2000,
+    ),
+    "toy": Recipe(
+        faces=2,
+        groups=2,
+        per_shard=24,
+        landmark_people=60,
+        control_people=6,
+        reader_size=64,
+        reader_width=0.25,
+        channels=8,
+        latent_size=24,
+        lp_regressor_steps=60,
+        lp_regressor_batch=16,
+        pose_encoder_steps=20,
+        geometry_steps=150,
+        generator_steps=12,
+        generator_batch=4,
+        warm_up_steps=200,
+        lp_adaptor_steps=6,
+        face_finder_steps=20,
+    ),
+}
