@@ -89,6 +89,18 @@ class LPMM_OT_add_face(Operator, ImportHelper):
         default=True,
     )
 
+    def draw(self, _context: Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        for name in ("base", "view", "plane_height", "cut_out", "camera", "exact_colours", "show_in_viewport"):
+            layout.prop(self, name)
+        layout.prop(self, "use_box")
+        if self.use_box:
+            column = layout.column(align=True)
+            for index, side in enumerate(("Left", "Top", "Right", "Bottom")):
+                column.prop(self, "box", index=index, text=side)
+
     def execute(self, context: Context) -> set[str]:
         options = FaceOptions(
             base=self.base,

@@ -13,6 +13,8 @@ from .operators import LPMM_OT_add_face, active_rig
 from .rig import PRESET_PREFIX, data_path, record_of
 from .rig_record import RigRecord, RigRecordError
 
+LABEL_SHARE = 0.4
+
 
 class _LpmmPanel(Panel):
     """What the panels share."""
@@ -38,11 +40,21 @@ class _RigPanel(_LpmmPanel):
         rig = active_rig(context)
         assert rig is not None
         column = self.layout.column(align=True)
-        names = [name for name, group in record_of(rig).controls.items() if group == self.group]
+        names = [name for name, group in record_of(rig).controls.items() if group == self.group and name in rig]
+        pairs = [(name, _right_of(name)) for name in names if name.endswith("Left") and _right_of(name) in names]
+        paired = {name for pair in pairs for name in pair}
         for name in names:
-            if name.endswith("Right") and _left_of(name) in names:
-                continue  # It stands beside its left.
-            _draw_control(column, rig, name, names)
+            if name not in paired:
+                column.prop(rig, data_path(name), text=label_of(name), slider=True)
+        if pairs:
+            # The subject's left, which is the picture's right.
+            row = _labelled_row(column, "")
+            row.label(text="Left")
+            row.label(text="Right")
+        for left, right in pairs:
+            row = _labelled_row(column, label_of(left.removesuffix("Left")))
+            row.prop(rig, data_path(left), text="", slider=True)
+            row.prop(rig, data_path(right), text="", slider=True)
 
 
 class LPMM_PT_face(_LpmmPanel):
@@ -146,22 +158,14 @@ def label_of(control: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _left_of(name: str) -> str:
-    return name.removesuffix("Right") + "Left"
+def _right_of(name: str) -> str:
+    return name.removesuffix("Left") + "Right"
 
 
-def _draw_control(layout: UILayout, rig: Object, name: str, names: list[str]) -> None:
-    if name not in rig:
-        return
-    right = name.removesuffix("Left") + "Right"
-    if not name.endswith("Left") or right not in names or right not in rig:
-        layout.prop(rig, data_path(name), text=label_of(name), slider=True)
-        return
-    split = layout.split(factor=0.4, align=True)
-    split.label(text=label_of(name.removesuffix("Left")))
-    row = split.row(align=True)
-    row.prop(rig, data_path(name), text="L", slider=True)
-    row.prop(rig, data_path(right), text="R", slider=True)
+def _labelled_row(layout: UILayout, text: str) -> UILayout:
+    split = layout.split(factor=LABEL_SHARE, align=True)
+    split.label(text=text)
+    return split.row(align=True)
 
 
 def _draw_wrapped(layout: UILayout, text: str, columns: int = 42) -> None:

@@ -101,7 +101,7 @@ def add_sliders(rig: Object, controls: Sequence[Control], component_names: Seque
             soft=(control.minimum, control.maximum),
             hard=(control.minimum - 2.0 * span, control.maximum + 2.0 * span),
             description=control.description,
-            precision=1 if span > 10 else 3,
+            precision=1 if span > 10 else 2,
         )
     for index, component in enumerate(component_names):
         add_slider(
@@ -146,7 +146,7 @@ def add_preset_slider(rig: Object, name: str, description: str) -> None:
         soft=(0.0, 1.0),
         hard=(-2.0, 3.0),
         description=description or f"Weight of the preset {name}",
-        precision=3,
+        precision=2,
     )
 
 
