@@ -44,6 +44,8 @@ def build_extension(out: Path, manifest: Path = ROOT / MANIFEST) -> Path:
     Raises:
         BuildError: with what Blender's checker says.
     """
+    if not manifest.is_file():
+        raise BuildError(f"{manifest}: no such manifest; the extension is built from a checkout of the project")
     out.mkdir(parents=True, exist_ok=True)
     text = manifest.read_text(encoding="utf-8")
     fields = tomllib.loads(text)

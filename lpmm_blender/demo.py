@@ -20,7 +20,7 @@ import lpmm_blender
 from lpmm_runtime.channels import param_name
 from lpmm_runtime.errors import LpmmError
 from lpmm_runtime.presets import Preset
-from lpmm_runtime.protocol import View
+from lpmm_runtime.protocol import Box, View
 
 from .add_face import FaceOptions, add_face
 from .preset_sliders import add_preset
@@ -68,6 +68,7 @@ class DemoOptions:
         out: the folder for the results.
         view: the "crop" around the face, or the "full" photo.
         size: the crop's side, pixels.
+        box: the face box in photo pixels, when the face is not found by itself.
         frames: the clip's length.
         bundle, device, threads: as in `RuntimeSettings`.
     """
@@ -76,6 +77,7 @@ class DemoOptions:
     out: Path
     view: View = "crop"
     size: int = 512
+    box: Box | None = None
     frames: int = LENGTH
     bundle: Path | None = None
     device: str = "auto"
@@ -108,7 +110,8 @@ def make_demo(options: DemoOptions) -> DemoResult:
     try:
         print(f"reading {options.photo}")
         scene = bpy.context.scene
-        face = FaceOptions(view=options.view, size=None if options.view == "full" else options.size, camera=True)
+        size = None if options.view == "full" else options.size
+        face = FaceOptions(view=options.view, size=size, box=options.box, camera=True)
         rig = add_face(scene, options.photo, face)
         print(f"rig {rig.name!r}: {len(record_of(rig).controls)} controls, runtime on {session().status.device}")
         _animate(scene, rig, options.frames)

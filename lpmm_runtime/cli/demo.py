@@ -24,6 +24,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--full", action="store_true", help="show the whole photo instead of a square around the face")
     parser.add_argument("--size", type=arguments.positive, default=512, metavar="PIXELS",
                         help="side of the square (default: 512)")  # fmt: skip
+    parser.add_argument("--box", type=arguments.box, metavar="L,T,R,B",
+                        help="the face's box in pixels, forehead to chin, instead of searching")  # fmt: skip
     parser.add_argument("--frames", type=arguments.positive, default=96, metavar="N",
                         help="length of the clip, at 24 frames a second (default: 96)")  # fmt: skip
     arguments.add_bundle(parser)
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
             out=args.out,
             view="full" if args.full else "crop",
             size=args.size,
+            box=args.box,
             frames=args.frames,
             bundle=args.bundle,
             device=args.device,

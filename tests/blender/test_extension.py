@@ -4,12 +4,13 @@
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from lpmm_blender.build import BuildError, build_extension
+from lpmm_blender.build import MANIFEST, ROOT, BuildError, build_extension
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,12 @@ def test_the_zip_holds_the_addon_and_the_runtime_and_nothing_of_the_workshop(ext
     assert "__init__.py" in names and "blender_manifest.toml" in names
     assert [name for name in names if name.endswith(".whl")] == ["wheels/lpmm_runtime-0.1.0-py3-none-any.whl"]
     assert not {"build.py", "demo.py"} & set(names)
+
+
+def test_extension_and_project_have_one_version() -> None:
+    manifest = tomllib.loads((ROOT / MANIFEST).read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert manifest["version"] == project["version"]
 
 
 def test_equal_sources_give_equal_wheels(extension: Path, tmp_path: Path) -> None:
