@@ -75,9 +75,7 @@ def interocular_nme(predicted: NDArray[np.floating], truth: NDArray[np.floating]
     Returns:
         [...], percent.
     """
-    distance = np.linalg.norm(
-        truth[..., OUTER_EYE_CORNERS[0], :] - truth[..., OUTER_EYE_CORNERS[1], :], axis=-1
-    )
+    distance = np.linalg.norm(truth[..., OUTER_EYE_CORNERS[0], :] - truth[..., OUTER_EYE_CORNERS[1], :], axis=-1)
     error = np.linalg.norm(predicted - truth, axis=-1).mean(axis=-1)
     return 100.0 * error / np.maximum(distance, 1e-9)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What cameras, crops and people do to pictures of faces: the training-time distortions that carry over to photographs."""
+"""What cameras, crops and people do to pictures of faces: distortions in training that carry over to photographs."""
 
 from dataclasses import dataclass
 

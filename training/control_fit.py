@@ -18,6 +18,7 @@ from training.synth.canonical import CanonicalFrame
 from training.synth.facekit import FaceKit
 from training.synth.head import LandmarkSampler
 from training.synth.motion import CONTROL_POSES, Motion
+from training.synth.people import Person
 
 Array = NDArray[np.float32]
 
@@ -81,7 +82,7 @@ def fit(kit: FaceKit, model: LandmarkModel, data: LandmarkSet, people: int, seed
         person = shape_only(kit, rng)
         lens = float(rng.uniform(10, 38))
 
-        def params(motion: Motion, person=person, lens=lens) -> Array:
+        def params(motion: Motion, person: Person = person, lens: float = lens) -> Array:
             return model.params(sampler.aligned(person, motion, lens)[0])
 
         rest = params(Motion())

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The default bundle from a face kit, in one command: every stage in order, each resumable.
 
-    python -m training default --kit KIT --out runs/default                    # hours on a CPU
-    python -m training default --kit KIT --out runs/gpu --size gpu --device cuda
-    python -m training default --kit KIT --out runs/toy --size toy             # minutes, ugly, working
+python -m training default --kit KIT --out runs/default                    # hours on a CPU
+python -m training default --kit KIT --out runs/gpu --size gpu --device cuda
+python -m training default --kit KIT --out runs/toy --size toy             # minutes, ugly, working
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import cv2
 import numpy as np
@@ -35,12 +35,14 @@ from training import (
     lp_regressor,
     pose_latent,
 )
-from training.backbones.portrait_flow import LatentSpace, PortraitFlow
+from training.backbones.portrait_flow import MAP_SIZE, LatentSpace, PortraitFlow
 from training.recipe import RECIPES, Recipe, Size
-from training.shards import ShardPlan, make_shards, read_all
+from training.shards import Kind, ShardPlan, make_shards, read_all
 from training.synth.facekit import FaceKit
+from training.synth.people import Split
 
 VERSION = "0.1.0"
+Network = TypeVar("Network", bound=torch.nn.Module)
 STAGES = (
     "data",
     "lpmm",
@@ -113,7 +115,7 @@ class DefaultRun:
     @cached_property
     def latent_space(self) -> LatentSpace:
         with np.load(self.folder / "latent_space.npz", allow_pickle=False) as archive:
-            return LatentSpace(archive["mean"], archive["basis"], archive["project"])
+            return LatentSpace(**{name: archive[name] for name in archive.files})
 
     def schedule(self, steps: int, batch: int, rate: float, bf16: bool = True) -> loop.Schedule:
         return loop.Schedule(
@@ -137,23 +139,31 @@ class DefaultRun:
 
     def backbone(self, trained: bool = True) -> PortraitFlow:
         model = PortraitFlow(self.latent_space, self.recipe.channels)
-        return self._weights("generator", model) if trained else model
+        if trained:
+            self._weights("generator", model)
+            self._weights("geometry_head", model.geometry)
+        return model
 
     def adaptor(self, name: str | None = "lp_adaptor") -> lp_adaptor.LpAdaptor:
         model = lp_adaptor.LpAdaptor(self.landmark_model.k, self.recipe.latent_size)
         return self._weights(name, model) if name else model
 
-    def _weights(self, name: str, model):  # noqa: ANN001, ANN202 - the module that came in
+    def _weights(self, name: str, model: Network) -> Network:
         loop.load_weights(self.folder / f"{name}.pt", model)
         return model.eval()
 
     def data(self) -> None:
         """Draw the pictures and the frame groups."""
         recipe, options = self.recipe, self.options
-        for kind, size, count in (("faces", recipe.face_size, recipe.faces), ("groups", 128, recipe.groups)):
-            for split, shards in (("test", 1), ("train", count)):
+        sets: tuple[tuple[Kind, int, int], ...] = (
+            ("faces", recipe.face_size, recipe.faces),
+            ("groups", MAP_SIZE, recipe.groups),
+        )
+        for kind, size, count in sets:
+            for split in get_args(Split):
+                shards = count if split == "train" else 1
                 plan = ShardPlan(
-                    options.kit, self.data_folder, kind, split, size, shards, options.seed, recipe.per_shard  # type: ignore[arg-type]
+                    options.kit, self.data_folder, kind, split, size, shards, options.seed, recipe.per_shard
                 )
                 make_shards(plan, options.workers)
 

@@ -76,9 +76,7 @@ class _GeneratorGraph(nn.Module):
         return maps.flow, maps.paint, maps.mask, maps.alpha, points
 
 
-def export_graph(
-    network: nn.Module, path: Path, inputs: dict[str, Tensor], outputs: Sequence[str]
-) -> None:
+def export_graph(network: nn.Module, path: Path, inputs: dict[str, Tensor], outputs: Sequence[str]) -> None:
     """Write a network as ONNX with a free batch dimension, and check it against torch on two rows.
 
     Args:
@@ -140,7 +138,10 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
         ["pose_latent"],
     )
     export_graph(
-        models.face_finder, folder / "face_finder.onnx", {"image": picture(models.face_finder.size)}, ["boxes", "scores"]
+        models.face_finder,
+        folder / "face_finder.onnx",
+        {"image": picture(models.face_finder.size)},
+        ["boxes", "scores"],
     )
     k, w = models.landmark_model.k, len(models.mean_latent)
     params = torch.randn(2, k, generator=generator)

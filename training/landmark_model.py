@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from lpmm_runtime import landmarks68
 from lpmm_runtime.morphable import LandmarkModel
-from training.synth.facekit import FaceKit
 from training.synth.canonical import CanonicalFrame
+from training.synth.facekit import FaceKit
 from training.synth.head import LandmarkSampler
 from training.synth.motion import Motion, sample_expression, sample_head_angles
 from training.synth.people import Person, Split, sample_shape

@@ -55,7 +55,13 @@ class AdaptorBatch:
 
 
 def warm_up(
-    adaptor: LpAdaptor, mean: Tensor, params: Tensor, latents: Tensor, basis: Tensor, schedule: loop.Schedule, folder: Path
+    adaptor: LpAdaptor,
+    mean: Tensor,
+    params: Tensor,
+    latents: Tensor,
+    basis: Tensor,
+    schedule: loop.Schedule,
+    folder: Path,
 ) -> None:
     """Bring D near by plain regression on known (params, latent) pairs, before pictures refine it.
 

@@ -84,7 +84,7 @@ class LpRegressor(nn.Module):
         self.register_buffer("directions", torch.from_numpy(model.sigma[:, None] * model.eigenvectors))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return params [n, k] in standard deviations, and the alignment [n, 3]: shift x, y in crop sides, log scale."""
+        """Return params [n, k] in standard deviations, and the alignment [n, 3]: shift in crop sides, log scale."""
         read = self.reader(image)
         return read[:, : self.k], 0.1 * read[:, self.k :]
 
@@ -148,7 +148,7 @@ def evaluate(model: LpRegressor, data: FaceData, most: int = 1000) -> dict[str, 
 def train(model: LpRegressor, data: FaceData, held_out: FaceData, schedule: loop.Schedule, folder: Path) -> None:
     """Train F, going on from `folder/lp_regressor.pt`; scores on `held_out` go to its log."""
     weights = point_weights().to(schedule.device)
-    model.to(schedule.device, memory_format=torch.channels_last)
+    model.to(schedule.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def make_batch(rng: np.random.Generator) -> FaceBatch:
         return data.batch(rng.integers(0, len(data), schedule.batch), rng, train=True)

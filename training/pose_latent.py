@@ -56,7 +56,7 @@ def train(
 ) -> None:
     """Train E on the canonical points that its latent stands for, starting from the LP-regressor's trunk."""
     copy_trunk(regressor.reader, encoder.reader)
-    encoder.to(schedule.device, memory_format=torch.channels_last)
+    encoder.to(schedule.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     basis = torch.from_numpy(space.basis).to(schedule.device)
     weights = torch.ones(70, device=schedule.device)
     weights[_EYES], weights[_MOUTH], weights[_IRISES] = 3.0, 2.0, 3.0

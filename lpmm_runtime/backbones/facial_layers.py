@@ -14,7 +14,7 @@ Patch = tuple[slice, slice]
 
 _EYES = ((landmarks68.EYE_RIGHT, (17, 18, 19, 20, 21)), (landmarks68.EYE_LEFT, (22, 23, 24, 25, 26)))
 # Lid lines are landmarks a little inside the lids' skin: skin is fetched from this far outside, in eye widths.
-_LID_MARGIN = 0.04
+_LID_MARGIN = 0.055
 # A lid change below this, in eye widths, is not worth a layer.
 _LEAST_CHANGE = 0.004
 # An inner-lip gap that grows by less than the first (in interocular distances) shows no more of the mouth.
@@ -58,7 +58,9 @@ def lid_displacement(opened: Array, target: Array, size: int) -> list[tuple[Patc
         axis = axis / width
         down = np.array([-axis[1], axis[0]], np.float32)
 
-        def local(points: Array, origin: Array = corners[0], u: Array = axis, v: Array = down, w: float = width) -> Array:
+        def local(
+            points: Array, origin: Array = corners[0], u: Array = axis, v: Array = down, w: float = width
+        ) -> Array:
             return np.stack([(points - origin) @ u, (points - origin) @ v], axis=-1) / w
 
         old, new = local(opened[list(eye)]), local(target[list(eye)])

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lpmm_runtime import landmarks68
 from training.backbones.face_geometry import (
     LINE_COUNT,
     landmark_flow,
     line_maps,
     warp,
+    with_lids,
     with_source_lids,
 )
 
@@ -53,14 +55,32 @@ class LatentSpace:
         order = np.argsort(values)[::-1][:size]
         sigma = np.sqrt(np.maximum(values[order], 1e-10))
         vectors = vectors[:, order]
+        # The same data give the same latents, whatever signs the solver picks.
+        vectors = vectors * np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0))
         return cls(
-            mean.astype(np.float32), (vectors * sigma).T.astype(np.float32), (vectors / sigma).astype(np.float32)
+            mean.astype(np.float32),
+            (vectors * sigma).T.astype(np.float32),
+            (vectors / sigma).astype(np.float32),
         )
 
     def encode(self, canonical: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return latents [n, w] of canonical points [n, 70, 2]."""
         flat = canonical.reshape(len(canonical), -1)
         return ((flat - self.mean) @ self.project).astype(np.float32)
+
+
+# A relaxed eye's lid gap in the canonical frame, crop sides, and how much wider than a portrait's an eye may open.
+_OPEN_GAP = 0.027
+_WIDEST = 1.6
+
+
+def lid_gaps(landmarks: Tensor) -> Tensor:
+    """Return the mean distance between the lids [n, 2], the picture's left eye first, of landmarks [n, 68, 2]."""
+    gaps = []
+    for eye in (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT):
+        p = landmarks[:, eye[0] : eye[0] + 6]
+        gaps.append(0.5 * ((p[:, 1] - p[:, 5]).norm(dim=-1) + (p[:, 2] - p[:, 4]).norm(dim=-1)))
+    return torch.stack(gaps, dim=1)
 
 
 class GeometryHead(nn.Module):
@@ -71,10 +91,12 @@ class GeometryHead(nn.Module):
     """
 
     basis: Tensor
+    mean: Tensor
 
     def __init__(self, space: LatentSpace, hidden: int = 320) -> None:
         super().__init__()
         self.register_buffer("basis", torch.from_numpy(space.basis))
+        self.register_buffer("mean", torch.from_numpy(space.mean))
         latent = len(space.basis)
         self.layers = nn.Sequential(
             nn.Linear(136 + 2 * latent, hidden),
@@ -96,6 +118,13 @@ class GeometryHead(nn.Module):
         here = self.layers(torch.cat([shape, source, source], dim=1))
         change = (target - source) @ self.basis + 0.1 * (there - here)
         return change.reshape(-1, 70, 2)
+
+    def openness(self, source: Tensor, target: Tensor) -> Tensor:
+        """Return [n, 2], how open the target's eyes (picture's left, right) are in shares of the source's."""
+        before, after = (
+            lid_gaps((self.mean + latent @ self.basis).reshape(-1, 70, 2)[:, :68]) for latent in (source, target)
+        )
+        return (after / before.clamp(min=0.25 * _OPEN_GAP)).clamp(0.0, _WIDEST)
 
 
 def _conv(inner: int, outer: int, stride: int = 1) -> nn.Sequential:
@@ -214,12 +243,13 @@ class PortraitFlow(nn.Module):
         if image.shape[-1] != MAP_SIZE:
             image = F.avg_pool2d(image, image.shape[-1] // MAP_SIZE)
         features, logits = self.identity_net(image, landmarks)
-        return Identity(image, torch.sigmoid(logits), features, landmarks, latent)
+        return Identity(image, torch.sigmoid(logits.float()), features.float(), landmarks, latent)
 
     def forward(self, identity: Identity, latent: Tensor) -> Maps:
         """Return the maps of pose latents [n, w]."""
         change = self.geometry(identity.landmarks, identity.latent, latent)
         target = identity.landmarks + change[:, :68]
+        target = with_lids(identity.landmarks, target, self.geometry.openness(identity.latent, latent))
         return self.maps(identity, torch.cat([target, change[:, 68:]], dim=1))
 
     def maps(self, identity: Identity, points: Tensor) -> Maps:
@@ -235,14 +265,14 @@ class PortraitFlow(nn.Module):
         alpha_small = F.avg_pool2d(identity.alpha, 2)
         moved = warp(torch.cat([identity.features, small - 0.5, alpha_small], dim=1), base)
         y = self.flow_net(torch.cat([moved, 5.0 * base, line_maps(opened, FLOW_SIZE)], dim=1))
-        read = self.flow_out(y)
+        read = self.flow_out(y).float()
         flow = _up(base + 0.1 * activity * read[:, :2])
         visible = _up(read[:, 2:3])
         warped = warp(identity.image, flow)
         alpha = (warp(identity.alpha, flow) + activity * torch.tanh(_up(read[:, 3:4]))).clamp(0.0, 1.0)
         seen = torch.sigmoid(visible)
         z = self.paint_net(torch.cat([warped - 0.5, seen, alpha, _up(self.hand_over(y))], dim=1))
-        painted = self.paint_out(z)
+        painted = self.paint_out(z).float()
         logit = torch.log(warped.clamp(0.02, 0.98) / (1.0 - warped.clamp(0.02, 0.98)))
         paint = torch.sigmoid(logit + 2.0 * painted[:, :3])
         mask = 1.0 - activity * torch.sigmoid(-(painted[:, 3:] + visible + 1.0))

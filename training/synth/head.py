@@ -103,7 +103,24 @@ def project_landmarks(points: tuple[Array, Array, Array], camera: Camera) -> tup
     outward = _CONTOUR_OUTWARD[:, :1] * right + _CONTOUR_OUTWARD[:, 1:] * up
     reach = np.einsum("kcd,kd->kc", contour - centre, outward)
     landmarks[:17] = contour[np.arange(17), reach.argmax(axis=1)]
-    return landmarks.astype(np.float32), camera.project(irises).astype(np.float32)
+    return settled_lids(landmarks).astype(np.float32), camera.project(irises).astype(np.float32)
+
+
+def settled_lids(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return landmarks [..., 68, 2] whose closed lids meet.
+
+    A closed lid overshoots in the kit, and its vertices pass below the lower lid's; people label the line between.
+    """
+    out = landmarks.copy()
+    for first in (36, 42):
+        axis = out[..., first + 3, :] - out[..., first, :]
+        down = np.stack([-axis[..., 1], axis[..., 0]], axis=-1)
+        for upper, lower in ((first + 1, first + 5), (first + 2, first + 4)):
+            crossed = ((out[..., lower, :] - out[..., upper, :]) * down).sum(axis=-1, keepdims=True) < 0
+            middle = 0.5 * (out[..., lower, :] + out[..., upper, :])
+            out[..., upper, :] = np.where(crossed, middle, out[..., upper, :])
+            out[..., lower, :] = np.where(crossed, middle, out[..., lower, :])
+    return out
 
 
 def _perspective(field_of_view: float, near: float, far: float) -> Matrix:

@@ -404,4 +404,5 @@ def _set(program: moderngl.Program, name: str, value: object) -> None:
 
 def _headless_context() -> moderngl.Context:
     """Return a GL context without a screen. The versioned library names need no development packages."""
-    return moderngl.create_context(standalone=True, backend="egl", libgl="libGL.so.1", libegl="libEGL.so.1")  # type: ignore[call-arg]
+    options = {"backend": "egl", "libgl": "libGL.so.1", "libegl": "libEGL.so.1"}
+    return moderngl.create_context(standalone=True, **options)  # type: ignore[arg-type]

@@ -190,4 +190,4 @@ class SampleMaker:
         visible = np.where(layer == 0, source_layer == 0, same_surface)
         visible &= (x > -0.5) & (x < size - 0.5) & (y > -0.5) & (y < size - 0.5)
         flow = np.clip(place - here, -1.0, 1.0).astype(np.float16)
-        return flow, visible.astype(np.uint8) | (layer.astype(np.uint8) << 1)
+        return flow, np.asarray(visible.astype(np.uint8) | (layer.astype(np.uint8) << 1), np.uint8)

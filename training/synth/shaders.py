@@ -8,7 +8,8 @@ SURFACE_VERTEX = """
 #version 330
 in vec3 position; in vec3 normal; in vec2 uv; in float occlusion; in vec3 rest;
 uniform mat4 view_projection; uniform mat4 shadow_matrix; uniform float depth_bias;
-out vec3 world; out vec3 world_normal; out vec2 texcoord; out float baked; out vec4 shadow_coord; out vec3 rest_position;
+out vec3 world; out vec3 world_normal; out vec2 texcoord; out float baked; out vec4 shadow_coord;
+out vec3 rest_position;
 void main() {
     world = position; world_normal = normal; texcoord = uv; baked = occlusion; rest_position = rest;
     shadow_coord = shadow_matrix * vec4(position + normal * 0.03, 1.0);
@@ -138,7 +139,8 @@ void main() {
 MOTION_FRAGMENT = """
 #version 330
 in vec4 source_clip; in vec2 texcoord; in vec3 rest_position; out vec4 motion;
-uniform sampler2D albedo_map; uniform float alpha_minimum; uniform float layer; uniform vec3 neckline; uniform float fringe;
+uniform sampler2D albedo_map; uniform float alpha_minimum; uniform float layer;
+uniform vec3 neckline; uniform float fringe;
 float hash(vec2 q) { return fract(sin(dot(q, vec2(12.9898, 78.233))) * 43758.5453); }
 void main() {
     if (layer == 2.0 && rest_position.y > neckline.x - neckline.y

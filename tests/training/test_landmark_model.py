@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The LPMM and its controls, fitted on toy people."""
+
+import numpy as np
+import pytest
+
+from lpmm_runtime import landmarks68
+from lpmm_runtime.controls import ControlMap
+from lpmm_runtime.morphable import LandmarkModel
+from training import control_fit, landmark_model
+from training.synth.facekit import FaceKit
+
+
+@pytest.fixture(scope="module")
+def data(loaded_toy_kit: FaceKit) -> landmark_model.LandmarkSet:
+    return landmark_model.sample_landmarks(loaded_toy_kit, 150, 4, 1, "train")
+
+
+@pytest.fixture(scope="module")
+def model(data: landmark_model.LandmarkSet) -> LandmarkModel:
+    return landmark_model.fit(data.landmarks, 40)
+
+
+@pytest.fixture(scope="module")
+def controls(loaded_toy_kit: FaceKit, model: LandmarkModel, data: landmark_model.LandmarkSet) -> ControlMap:
+    return control_fit.fit(loaded_toy_kit, model, data, people=8, seed=1)
+
+
+def test_all_components_rebuild_landmarks_exactly(data: landmark_model.LandmarkSet) -> None:
+    full = landmark_model.fit(data.landmarks, 136)
+    rebuilt = full.landmarks(full.params(data.landmarks))
+    assert np.abs(rebuilt - data.landmarks).max() < 1e-4
+
+
+def test_more_components_cost_less_error_on_other_people(loaded_toy_kit: FaceKit, data) -> None:
+    full = landmark_model.fit(data.landmarks, 136)
+    held_out = landmark_model.sample_landmarks(loaded_toy_kit, 20, 4, 1, "test")
+    errors = list(landmark_model.truncation_errors(full, held_out.landmarks).values())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 3 * errors[3]
+
+
+def test_params_are_in_standard_deviations(model: LandmarkModel, data: landmark_model.LandmarkSet) -> None:
+    params = model.params(data.landmarks)
+    assert np.allclose(params.std(axis=0), 1.0, atol=0.05)
+    assert np.abs(params.mean(axis=0)).max() < 1e-3
+
+
+def test_the_first_components_turn_the_head(model: LandmarkModel, data: landmark_model.LandmarkSet) -> None:
+    assert set(landmark_model.component_names(model, data)[:3]) == {"yaw", "pitch", "roll"}
+
+
+def test_head_angles_are_read_back(controls: ControlMap, model: LandmarkModel, data) -> None:
+    errors = control_fit.check(controls, model, data)
+    assert errors["headYaw"] < 3 and errors["headRoll"] < 2 and errors["headPitch"] < 5
+
+
+def test_commanded_angles_are_the_angles_that_show(controls: ControlMap) -> None:
+    rest = np.zeros(40, np.float32)
+    for name, axis in (("headYaw", 0), ("headPitch", 1), ("headRoll", 2)):
+        for angle in (-15.0, 15.0):
+            turned = rest + controls.offset({name: angle}, rest)
+            shown = controls.head_angles(turned) - controls.head_angles(rest)
+            assert shown[axis] == pytest.approx(angle, abs=5)
+            assert np.abs(np.delete(shown, axis)).max() < 5
+
+
+def test_a_wink_closes_one_eye(controls: ControlMap, model: LandmarkModel) -> None:
+    rest = np.zeros(40, np.float32)
+    before = landmarks68.eye_openness(model.landmarks(rest))
+    left = landmarks68.eye_openness(model.landmarks(rest + controls.offset({"eyeBlinkLeft": 1.0}, rest)))
+    assert left[0] < before[0] - 0.03
+    assert abs(left[1] - before[1]) < 0.4 * (before[0] - left[0])
+
+
+def test_the_jaw_opens_the_mouth(controls: ControlMap, model: LandmarkModel) -> None:
+    rest = np.zeros(40, np.float32)
+    opened = model.landmarks(rest + controls.offset({"jawOpen": 1.0}, rest))
+    assert landmarks68.mouth_openness(opened) > landmarks68.mouth_openness(model.landmarks(rest)) + 0.1
+
+
+def test_every_control_is_described_and_every_side_named(controls: ControlMap) -> None:
+    listed = control_fit.control_list()
+    assert {control.name for control in listed} == {*controls.names, "headYaw", "headPitch", "headRoll"}
+    assert all(control.description and control.minimum < control.maximum for control in listed)
+    assert all("left" in c.description for c in listed if c.name.endswith("Left"))

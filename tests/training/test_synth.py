@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Synthetic samples: repeatable, labelled truly, with motion that really is the motion between the frames."""
+
+import cv2
+import numpy as np
+import pytest
+
+from lpmm_runtime.crop import square_of_landmarks
+from training.augment import CropJitter, apply_matrix, crop_matrix, cut, distort
+from training.shards import ShardPlan, make_shards, read_all
+from training.synth.facekit import FaceKit
+from training.synth.people import HELD_OUT, sample_person
+from training.synth.samples import FACE_MARGIN, SampleMaker
+
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def maker(loaded_toy_kit: FaceKit) -> SampleMaker:
+    return SampleMaker(loaded_toy_kit, SIZE)
+
+
+def test_the_same_seed_draws_the_same_face(maker: SampleMaker) -> None:
+    first, again = (maker.face(np.random.default_rng(5), "train") for _ in range(2))
+    other = maker.face(np.random.default_rng(6), "train")
+    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.landmarks, again.landmarks)
+    assert not np.array_equal(first.image, other.image)
+
+
+def test_a_face_stands_in_its_aligned_crop_with_the_margin_around(maker: SampleMaker) -> None:
+    face = maker.face(np.random.default_rng(1), "train")
+    square = square_of_landmarks(face.landmarks)
+    assert square.side * FACE_MARGIN == pytest.approx(1.0, abs=1e-3)
+    assert (square.x, square.y) == pytest.approx((0.5, 0.5), abs=1e-3)
+
+
+def test_the_source_warped_by_the_flow_is_the_target_where_it_is_visible(maker: SampleMaker) -> None:
+    group = maker.group(np.random.default_rng(3), "train")
+    x, y = np.meshgrid(np.arange(SIZE, dtype=np.float32), np.arange(SIZE, dtype=np.float32))
+    better = []
+    for (source, target), flow, layers in zip(group.pairs, group.flow.astype(np.float32), group.layers, strict=True):
+        seen = ((layers & 1) > 0) & ((layers >> 1) > 0)
+        colours = group.images[source, ..., :3].astype(np.float32), group.images[target, ..., :3].astype(np.float32)
+        warped = cv2.remap(colours[0], x + flow[..., 0] * SIZE, y + flow[..., 1] * SIZE, cv2.INTER_LINEAR)
+        before = np.abs(colours[0] - colours[1])[seen].mean()
+        after = np.abs(warped - colours[1])[seen].mean()
+        better.append(after / before)
+    assert np.median(better) < 0.5
+
+
+def test_landmarks_move_as_the_flow_says(maker: SampleMaker) -> None:
+    group = maker.group(np.random.default_rng(4), "train")
+    inner = [27, 28, 29, 30, 33]  # the nose: skin, well inside
+    errors = []
+    for (source, target), flow, layers in zip(group.pairs, group.flow.astype(np.float32), group.layers, strict=True):
+        for point in inner:
+            place = group.landmarks[target, point]
+            column, row = (int(v * SIZE) for v in place)
+            if layers[row, column] & 1:
+                errors.append(np.abs(place + flow[row, column] - group.landmarks[source, point]).max() * SIZE)
+    assert len(errors) > 8
+    assert np.median(errors) < 1.5
+
+
+def test_alpha_covers_the_head_and_not_the_corners(maker: SampleMaker) -> None:
+    group = maker.group(np.random.default_rng(7), "train")
+    nose = (group.landmarks[0, 30] * SIZE).astype(int)
+    assert group.images[0, nose[1], nose[0], 3] == 255
+    assert group.images[0, 0, 0, 3] == 0
+
+
+def test_train_people_never_wear_what_is_held_out(loaded_toy_kit: FaceKit) -> None:
+    worn = set()
+    for seed in range(60):
+        person = sample_person(loaded_toy_kit, np.random.default_rng(seed), "train")
+        worn |= {person.skin, person.hair.proxy if person.hair else ""}
+    held_out = HELD_OUT & (loaded_toy_kit.textures() | set(loaded_toy_kit.proxies))
+    assert not worn & held_out
+
+
+def test_shards_go_on_where_they_stopped_and_are_the_same_again(toy_kit, tmp_path) -> None:
+    plan = ShardPlan(toy_kit, tmp_path / "a", "faces", "train", 64, 2, seed=3, per_shard=3)
+    make_shards(plan, workers=1)
+    stamps = [plan.path(shard).stat().st_mtime_ns for shard in range(2)]
+    plan.path(1).unlink()
+    make_shards(plan, workers=1)
+    assert plan.path(0).stat().st_mtime_ns == stamps[0]
+    whole = read_all(tmp_path / "a", "faces", "train")
+    other = ShardPlan(toy_kit, tmp_path / "b", "faces", "train", 64, 2, seed=3, per_shard=3)
+    make_shards(other, workers=1)
+    fresh = read_all(tmp_path / "b", "faces", "train")
+    assert whole["images"].shape == (6, 64, 64, 3)
+    assert all(np.array_equal(whole[name], fresh[name]) for name in whole)
+
+
+def test_a_jittered_crop_keeps_its_landmarks_on_the_face(maker: SampleMaker) -> None:
+    face = maker.face(np.random.default_rng(9), "train")
+    marked = np.zeros_like(face.image)
+    nose = face.landmarks[30]
+    cv2.circle(marked, (int(nose[0] * SIZE), int(nose[1] * SIZE)), 2, (255, 255, 255), -1)
+    matrix = crop_matrix(np.random.default_rng(2), CropJitter(), FACE_MARGIN, 128)
+    crop = cut(marked, matrix, 128).max(axis=2)
+    row, column = np.unravel_index(crop.argmax(), crop.shape)
+    expected = apply_matrix(matrix, nose) * 128
+    assert abs(column - expected[0]) < 4 and abs(row - expected[1]) < 4
+
+
+def test_distortion_is_repeatable_and_stays_a_picture(maker: SampleMaker) -> None:
+    face = maker.face(np.random.default_rng(9), "train")
+    points = face.landmarks * SIZE
+    outs = [distort(face.image, points, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert outs[0].dtype == np.uint8 and outs[0].shape == face.image.shape
+    assert np.array_equal(outs[0], outs[1])
+    assert not np.array_equal(outs[0], outs[2])
