@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Landmarks as dense maps, inside the network and exportable: soft line maps, and the warp that landmarks imply."""
 
+from collections.abc import Callable
+from functools import wraps
+from itertools import pairwise
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,9 +19,24 @@ _SOFTNESS = 0.012
 # Pulls a badly determined local affine map toward a pure shift.
 _STIFFNESS = 4e-5
 
-_SEGMENTS = tuple((a, b) for line in landmarks68.POLYLINES for a, b in zip(line, line[1:], strict=False))
+# How far up a closing lower lid comes, in shares of the gap.
+_LOWER_LID_SHARE = 0.12
+
+_SEGMENTS = tuple((a, b) for line in landmarks68.POLYLINES for a, b in pairwise(line))
 _LINE_SIZES = tuple(len(line) - 1 for line in landmarks68.POLYLINES)
 LINE_COUNT = len(_LINE_SIZES)
+
+
+def in_float32(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Keep a function out of autocast: these cancel large terms, which bfloat16's 8 bits do not survive."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Tensor:
+        device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        with torch.autocast(device, enabled=False):
+            return function(*(value.float() if isinstance(value, Tensor) else value for value in args), **kwargs)
+
+    return wrapped
 
 
 def pixel_grid(size: int, device: torch.device | None = None) -> Tensor:
@@ -26,6 +46,7 @@ def pixel_grid(size: int, device: torch.device | None = None) -> Tensor:
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
 
 
+@in_float32
 def landmark_flow(source: Tensor, target: Tensor, size: int) -> Tensor:
     """Return the backward flow [n, 2, size, size], in crop sides, that takes target points to source points.
 
@@ -56,6 +77,7 @@ def landmark_flow(source: Tensor, target: Tensor, size: int) -> Tensor:
     return flow.reshape(-1, 2, size, size)
 
 
+@in_float32
 def line_maps(landmarks: Tensor, size: int, width: float = 0.012) -> Tensor:
     """Return soft polylines [n, 9, size, size] in [0, 1] of landmarks [n, 68, 2]; `width` is a sd in crop sides."""
     first = torch.tensor([a for a, _ in _SEGMENTS], device=landmarks.device)
@@ -74,6 +96,7 @@ def line_maps(landmarks: Tensor, size: int, width: float = 0.012) -> Tensor:
     return lines.reshape(-1, LINE_COUNT, size, size)
 
 
+@in_float32
 def with_source_lids(source: Tensor, target: Tensor) -> Tensor:
     """Return target landmarks [n, 68, 2] whose eyes are as open as the source's.
 
@@ -94,6 +117,27 @@ def with_source_lids(source: Tensor, target: Tensor) -> Tensor:
     return torch.cat([*parts, target[:, 48:]], dim=1)
 
 
+@in_float32
+def with_lids(source: Tensor, target: Tensor, openness: Tensor) -> Tensor:
+    """Return target landmarks [n, 68, 2] whose lids are the source's, opened or closed by shares [n, 2].
+
+    People's eyes differ more than their lids' ways: a share of the person's own gap closes any eye exactly, where a
+    displacement learned on others stops short or overshoots. Closed lids meet a little above the lower one.
+    """
+    opened = with_source_lids(source, target)
+    parts = [opened[:, :36]]
+    for number, eye in enumerate((landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT)):
+        p = opened[:, eye[0] : eye[0] + 6]
+        share = openness[:, number, None, None]
+        upper, lower = p[:, 1:3], p[:, 4:6].flip(1)
+        meeting = lower + _LOWER_LID_SHARE * (upper - lower)
+        upper = meeting + share * (upper - meeting)
+        lower = meeting + share.clamp(max=1.0) * (lower - meeting)
+        parts += [p[:, :1], upper, p[:, 3:4], lower.flip(1)]
+    return torch.cat([*parts, opened[:, 48:]], dim=1)
+
+
+@in_float32
 def warp(image: Tensor, flow: Tensor) -> Tensor:
     """Return the image [n, c, *, *] sampled where a backward flow [n, 2, h, w] (crop sides) points."""
     size = flow.shape[-1]
