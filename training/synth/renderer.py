@@ -330,7 +330,7 @@ class Renderer:
         self._picture.depth_mask = False
         gl.blend_func = moderngl.ONE, moderngl.ONE
         self._draw(person.eyes, person.iris, shaders.CORNEA, (0, 0, 0), 1.2, 250.0)
-        gl.blend_func = (
+        gl.blend_func = (  # type: ignore[assignment]
             moderngl.SRC_ALPHA,
             moderngl.ONE_MINUS_SRC_ALPHA,
             moderngl.ONE,
