@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,16 +89,19 @@ def export_graph(network: nn.Module, path: Path, inputs: dict[str, Tensor], outp
     network = network.eval().float().cpu()
     names = list(inputs)
     one = tuple(value[:1] for value in inputs.values())
-    torch.onnx.export(
-        network,
-        one,
-        str(path),
-        input_names=names,
-        output_names=list(outputs),
-        dynamic_axes={name: {0: "n"} for name in [*names, *outputs]},
-        opset_version=_OPSET,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # The tracer warns of every constant it keeps; what it wrote is checked below.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            one,
+            str(path),
+            input_names=names,
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "n"} for name in [*names, *outputs]},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
     with torch.no_grad():
         expected = network(*inputs.values())
     expected = (expected,) if isinstance(expected, Tensor) else expected
