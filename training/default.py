@@ -235,7 +235,7 @@ class DefaultRun:
             self.landmark_set,
             self.groups[0],
             self.schedule(recipe.warm_up_steps, 256, 1e-3, bf16=False),
-            self.schedule(recipe.lp_adaptor_steps, 8, 3e-4, bf16=False),
+            self.schedule(recipe.lp_adaptor_steps, recipe.lp_adaptor_batch, 3e-4, bf16=False),
             self.folder,
         )
 

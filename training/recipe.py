@@ -21,8 +21,8 @@ class Recipe:
         *_steps, *_batch: of each model's training.
     """
 
-    faces: int = 80
-    groups: int = 80
+    faces: int = 30
+    groups: int = 29
     per_shard: int | None = None
     landmark_people: int = 3000
     control_people: int = 200
@@ -32,14 +32,15 @@ class Recipe:
     channels: int = 32
     latent_size: int = 40
     k: int = 40
-    lp_regressor_steps: int = 12000
+    lp_regressor_steps: int = 2600
     lp_regressor_batch: int = 64
-    pose_encoder_steps: int = 4000
-    geometry_steps: int = 6000
-    generator_steps: int = 8000
+    pose_encoder_steps: int = 900
+    geometry_steps: int = 5000
+    generator_steps: int = 1500
     generator_batch: int = 16
     warm_up_steps: int = 6000
-    lp_adaptor_steps: int = 600
+    lp_adaptor_steps: int = 200
+    lp_adaptor_batch: int = 4
     face_finder_steps: int = 5000
 
 
@@ -55,6 +56,7 @@ RECIPES: dict[Size, Recipe] = {
         generator_steps=20000,
         generator_batch=32,
         lp_adaptor_steps=2000,
+        lp_adaptor_batch=16,
     ),
     "toy": Recipe(
         faces=2,
