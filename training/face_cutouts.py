@@ -83,8 +83,13 @@ def take_face_away(cutout: Cutout, rng: np.random.Generator) -> Cutout:
         fill = cutout.image[nose[1], nose[0]] + brushes.streaks(shape, rng, rng.uniform(0, 20))
     else:
         fill = rng.random(3) * 255 + brushes.streaks(shape, rng, rng.uniform(3, 40))
-    image = brushes.blend(cutout.image, fill, brushes.blurred(mask, rng.uniform(1, 4)))
+    image = brushes.blend(cutout.image, fill, _softened(mask, rng, 1, 4))
     return replace(cutout, image=image.clip(0, 255))
+
+
+def _softened(mask: Array, rng: np.random.Generator, least: float, most: float) -> Array:
+    """Blur a mask by a sigma between two, in 256ths of its width."""
+    return brushes.blurred(mask, rng.uniform(least, most) * mask.shape[1] / 256)
 
 
 def _trunk(side: int, room: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -100,7 +105,7 @@ def _trunk(side: int, room: int, shape: tuple[int, ...], rng: np.random.Generato
     right = [(middle + shoulder, room), (middle + shoulder, edge), (middle + waist, end)]
     brushes.polygon(mask, [*right, *((2 * middle - x, y) for x, y in reversed(right))])
     if rng.random() < 0.4:
-        mask = brushes.blurred(mask, rng.uniform(0.5, 8))
+        mask = _softened(mask, rng, 0.5, 8)
     if rng.random() < 0.2:
         start = room + rng.uniform(0.75, 0.95) * side
         rows = np.arange(shape[0], dtype=np.float32)
@@ -115,7 +120,7 @@ def _hair(cutout: Cutout, rng: np.random.Generator) -> Cutout:
     mask = np.zeros(alpha.shape, np.float32)
     axes = (width * rng.uniform(0.6, 0.95), height * rng.uniform(0.6, 1.1))
     brushes.ellipse(mask, (0.5 * (left + right), top + height * rng.uniform(0.2, 0.6)), axes)
-    mask = brushes.blurred(mask, rng.uniform(0.5, 3))
+    mask = _softened(mask, rng, 0.5, 3)
     hair = brushes.tint(brushes.HAIR_COLOURS, rng) + brushes.streaks(alpha.shape, rng, rng.uniform(3, 18))
     return replace(cutout, image=brushes.blend(hair, cutout.image, alpha), alpha=np.maximum(alpha, mask))
 
@@ -125,7 +130,7 @@ def _beard(cutout: Cutout, rng: np.random.Generator) -> Cutout:
     mask = np.zeros(cutout.alpha.shape, np.float32)
     brushes.polygon(mask, np.concatenate([points[3:14], points[[35, 33, 31]]]))
     brushes.polygon(mask, points[list(landmarks68.MOUTH_OUTER)], 0.0)
-    mask = brushes.blurred(mask, rng.uniform(1, 3)) * np.float32(rng.uniform(0.3, 0.95))
+    mask = _softened(mask, rng, 1, 3) * np.float32(rng.uniform(0.3, 0.95))
     hair = brushes.tint(brushes.HAIR_COLOURS, rng) + brushes.streaks(mask.shape, rng, rng.uniform(3, 18))
     return replace(cutout, image=brushes.blend(cutout.image, hair, mask))
 
@@ -143,7 +148,7 @@ def _hat(cutout: Cutout, rng: np.random.Generator) -> Cutout:
     if rng.random() < 0.5:
         axes = (width * rng.uniform(0.6, 1.1), height * rng.uniform(0.03, 0.12))
         brushes.ellipse(mask, (middle, brim), axes, float(rng.normal(0, 4)))
-    mask = brushes.blurred(mask, rng.uniform(0.5, 3))
+    mask = _softened(mask, rng, 0.5, 3)
     cloth = rng.random(3) * 255 + brushes.streaks(mask.shape, rng, rng.uniform(3, 25))
     alpha = np.maximum(cutout.alpha, mask)
     return replace(cutout, image=brushes.blend(cutout.image, cloth, mask), alpha=alpha)

@@ -76,7 +76,9 @@ class FaceScenes:
         if self._pictures is not None and rng.random() < 0.25:
             self._lay_picture(work, rng)
         count = int(rng.choice(5, p=[0.14, 0.44, 0.24, 0.12, 0.06]))
-        main = np.exp(rng.uniform(np.log(SMALLEST_FACE), np.log(LARGEST_FACE)))
+        # Portraits are searched most: their sizes come most often.
+        smallest, largest = (SMALLEST_FACE, LARGEST_FACE) if rng.random() < 0.6 else (0.15, 0.6)
+        main = np.exp(rng.uniform(np.log(smallest), np.log(largest)))
         sizes = [main, *(main * np.exp(rng.normal(-0.2, 0.45, max(0, count - 1))))][:count]
         layers = [(float(np.clip(size, SMALLEST_FACE, LARGEST_FACE)), True) for size in sizes]
         if rng.random() < 0.45:
@@ -99,7 +101,11 @@ class FaceScenes:
             cut = cut[:, ::-1]
         if rng.random() < 0.3:
             cut = cut.transpose(1, 0, 2)
-        image = np.asarray(cv2.resize(np.ascontiguousarray(cut), (self.size, self.size)), np.uint8)
+        if rng.random() < 0.25:
+            cut = np.concatenate([cut, cut[:, ::-1]], axis=1)
+            cut = np.concatenate([cut, cut[::-1]], axis=0)
+        cut = np.ascontiguousarray(cut)
+        image = np.asarray(cv2.resize(cut, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8)
         if rng.random() < 0.4:
             self._patch(image, rng)
         if rng.random() < 0.2:
@@ -142,7 +148,16 @@ class FaceScenes:
 
     def _lay_head(self, work: _Work, rng: np.random.Generator, size: float, is_face: bool) -> None:
         row = int(rng.integers(len(self._heads)))
-        cutout = cut_out(self._heads[row], self._alpha[row], self._landmarks[row].astype(np.float32), rng)
+        image, alpha, points = self._heads[row], self._alpha[row], self._landmarks[row].astype(np.float32)
+        box = np.array(face_box(points))
+        wanted = round(1.5 * size * self.size / float((box[2:] - box[:2]).max()))
+        if wanted < image.shape[0]:
+            small = (max(wanted, 16),) * 2
+            image, alpha = (
+                np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
+                for pixels in (image, alpha)
+            )
+        cutout = cut_out(image, alpha, points, rng)
         cutout = dress(cutout, rng) if is_face else take_face_away(cutout, rng)
         box = np.array(face_box(cutout.landmarks))
         face = size * self.size
@@ -185,23 +200,12 @@ class _Work:
     def lay(self, cutout: Cutout, matrix: Array, is_face: bool) -> None:
         """Lay a cut-out over the scene by an affine map [2, 3] from its pixels to the scene's."""
         points = augment.apply_matrix(matrix, cutout.landmarks).astype(np.float32)
-        scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-        image, alpha = cutout.image, cutout.alpha
-        if scale < 0.6:
-            # warpAffine does not average.
-            width, height = (max(2, round(edge * scale * 1.3)) for edge in alpha.shape[::-1])
-            ratio = np.array([alpha.shape[1] / width, alpha.shape[0] / height])
-            image, alpha = (
-                np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-                for values in (image, alpha)
-            )
-            matrix = np.concatenate([matrix[:, :2] * ratio, matrix[:, 2:]], axis=1)
         pixels = matrix.astype(np.float64)
         # Pixel centres lie at +0.5 in both pictures.
         pixels[:, 2] += pixels[:, :2] @ np.array([0.5, 0.5]) - 0.5
         whole = (self.size, self.size)
-        cover = np.asarray(cv2.warpAffine(alpha, pixels, whole), np.float32)
-        laid = cv2.warpAffine(image, pixels, whole, borderMode=cv2.BORDER_REPLICATE)
+        cover = np.asarray(cv2.warpAffine(cutout.alpha, pixels, whole), np.float32)
+        laid = cv2.warpAffine(cutout.image, pixels, whole, borderMode=cv2.BORDER_REPLICATE)
         self.cover(np.asarray(laid, np.float32), cover)
         if is_face:
             hull = np.asarray(cv2.convexHull(np.concatenate([points, _forehead(points)])), np.float32)[:, 0]
@@ -277,10 +281,10 @@ def _lay_blob(work: _Work, rng: np.random.Generator) -> None:
     if rng.random() < 0.4:
         mask = brushes.blurred(mask, rng.uniform(0.5, 3))
     colour = brushes.tint(brushes.SKIN_COLOURS, rng) if rng.random() < 0.6 else rng.random(3) * 255
-    y, x = np.mgrid[0:size, 0:size] - centre[::-1, None, None]
-    slope = rng.normal(0, 0.5, 2) / length
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) - centre[::-1, None, None].astype(np.float32)
+    slope = (rng.normal(0, 0.5, 2) / length).astype(np.float32)
     light = 1 + np.clip(x * slope[0] + y * slope[1], -0.7, 0.7)
-    fill = colour * light[..., None] + brushes.streaks(mask.shape, rng, rng.uniform(0, 15))
+    fill = np.asarray(colour, np.float32) * light[..., None] + brushes.streaks(mask.shape, rng, rng.uniform(0, 15))
     work.cover(fill.clip(0, 255).astype(np.float32), mask)
 
 
