@@ -179,11 +179,14 @@ class RuntimeSession:
         except RuntimeStartError:
             raise
         except RuntimeDied as death:
-            # Several threads may learn of one death, some after the others' next frame went well.
-            if str(death) != self._last_death:
-                self._last_death = str(death)
-                self.report(f"{death}; it is started again")
+            self._report_death(death)
         return ask(self._started())
+
+    def _report_death(self, death: RuntimeDied) -> None:
+        # Several threads may learn of one death, some after the others' next frame went well.
+        if str(death) != self._last_death:
+            self._last_death = str(death)
+            self.report(f"{death}; it is started again")
 
     def _started(self) -> RuntimeClient:
         with self._lock:
@@ -191,7 +194,11 @@ class RuntimeSession:
                 raise self._start_fault
             try:
                 if self._client is not None:
-                    self._client.revive()
+                    # A death between two requests is known before the second is made.
+                    death = self._client.dead
+                    if death is not None:
+                        self._report_death(death)
+                        self._client.revive()
                     return self._client
                 return self._start()
             except RuntimeStartError as fault:

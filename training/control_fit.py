@@ -109,13 +109,15 @@ class KnownMotions:
 
     Attributes:
         bases: [m, k], params of people at some pose; latents: [m, w], theirs.
-        moved: [m, c, w], the latents with each linear control at 1.
+        mixes: [q, c], values of the linear controls: each alone, and the two of each pair together.
+        moved: [m, q, w], the latents with each mix.
         still: [m, k], params of people at rest, facing the front; rest: [m, w], their latents.
         angles: [m, t, 3], head angles in degrees; turned: [m, t, w], the latents of those people turned so.
     """
 
     bases: Array
     latents: Array
+    mixes: Array
     moved: Array
     still: Array
     rest: Array
@@ -129,6 +131,8 @@ def sample_motions(
     """Return known motions of `people` random people; `encode` takes canonical points [n, 70, 2] to latents."""
     sampler = LandmarkSampler(kit)
     frame = CanonicalFrame(sampler)
+    names = tuple(CONTROL_POSES)
+    mixes = control_mixes(names)
     rows: list[tuple[Array, ...]] = []
     for number in tqdm(range(people), desc="known motions", unit="person", mininterval=5):
         rng = np.random.default_rng([seed, 13, number])
@@ -137,27 +141,51 @@ def sample_motions(
         rest = Motion(controls={"eyeBlinkLeft": lids, "eyeBlinkRight": lids})
         pose = [float(rng.normal(0, sd)) for sd in (12, 6, 5)]
         base = replace(rest, yaw=pose[0], pitch=pose[1], roll=pose[2])
-        motions = [rest, base] + [replace(base, controls=base.controls | {name: 1.0}) for name in CONTROL_POSES]
+        motions = [rest, base]
+        for mix in mixes:
+            values = {name: float(value) for name, value in zip(names, mix, strict=True) if value}
+            motions.append(replace(base, controls=base.controls | values))
         angles = np.array([[rng.uniform(-limit, limit) for limit in (40, 22, 28)] for _ in range(turns)])
         motions += [replace(rest, yaw=float(y), pitch=float(p), roll=float(r)) for y, p, r in angles]
         latents = encode(np.stack([frame.points(motion) for motion in motions]))
-        moved, turned = latents[2 : 2 + len(CONTROL_POSES)], latents[2 + len(CONTROL_POSES) :]
+        moved, turned = latents[2 : 2 + len(mixes)], latents[2 + len(mixes) :]
         params = [model.params(sampler.aligned(person, motion, lens)[0]) for motion in (base, rest)]
         rows.append((params[0], latents[1], moved, params[1], latents[0], angles.astype(np.float32), turned))
-    return KnownMotions(*(np.stack(column) for column in zip(*rows, strict=True)))
+    bases, origins, moves, still, front, turns_by, turned_to = (np.stack(column) for column in zip(*rows, strict=True))
+    return KnownMotions(bases, origins, mixes, moves, still, front, turns_by, turned_to)
 
 
-def refine(controls: ControlMap, adaptor: nn.Module, known: KnownMotions, steps: int = 400) -> ControlMap:
+def control_mixes(names: tuple[str, ...]) -> Array:
+    """Return mixes of controls [q, c]: each alone at 1, and left and right of each pair together at 1."""
+    pairs = [(names.index(name), names.index(name[:-4] + "Right")) for name in names if name.endswith("Left")]
+    together = np.zeros((len(pairs), len(names)), np.float32)
+    for row, (left, right) in enumerate(pairs):
+        together[row, [left, right]] = 1.0
+    return np.concatenate([np.eye(len(names), dtype=np.float32), together])
+
+
+def refine(controls: ControlMap, adaptor: nn.Module, known: KnownMotions, basis: Array, steps: int = 800) -> ControlMap:
     """Return the map with its directions and its head polynomial adjusted to what D makes of them.
 
     A control asks for a motion; D answers with a latent. The averages fitted in landmark space are a good start, but
     only through D is it known how far a direction must go to close a lid, say. Both are pulled toward their start.
+
+    Args:
+        basis: [w, 140], the canonical points that a latent entry moves, in crop sides: errors are measured there,
+            the eyes' most.
     """
+    points = 100.0 * torch.from_numpy(basis)
+    weights = torch.ones(70)
+    weights[36:48], weights[48:68] = 6.0, 2.0
+
+    def miss(off: torch.Tensor) -> torch.Tensor:
+        return ((off @ points).reshape(-1, 70, 2).square().sum(dim=-1) * weights).mean() + 0.1 * off.square().mean()
+
     directions = torch.from_numpy(controls.directions).requires_grad_(True)
     head = torch.from_numpy(controls.head_coefficients).requires_grad_(True)
     start = [directions.detach().clone(), head.detach().clone()]
     optimiser = torch.optim.Adam([directions, head], lr=0.02)
-    bases, latents, moved, still, rest, _, turned = (torch.from_numpy(part) for part in vars(known).values())
+    bases, latents, mixes, moved, still, rest, _, turned = (torch.from_numpy(part) for part in vars(known).values())
     terms = np.prod((known.angles[:, :, None, :] / 30.0) ** controls.head_exponents, axis=-1)
     angle_terms = torch.from_numpy(terms.astype(np.float32))
     people, count = moved.shape[:2]
@@ -165,13 +193,13 @@ def refine(controls: ControlMap, adaptor: nn.Module, known: KnownMotions, steps:
         optimiser.param_groups[0]["lr"] = 0.02 * (1.0 - step / steps)
         rows = torch.from_numpy(np.random.default_rng([17, step]).choice(people, min(32, people), replace=False))
         base = bases[rows]
-        answer = adaptor((base[:, None] + directions).reshape(-1, base.shape[1])).reshape(len(rows), count, -1)
+        answer = adaptor((base[:, None] + mixes @ directions).reshape(-1, base.shape[1])).reshape(len(rows), count, -1)
         wanted = moved[rows] - latents[rows][:, None]
-        loss = (answer - adaptor(base)[:, None] - wanted).square().mean()
+        loss = miss(answer - adaptor(base)[:, None] - wanted)
         front = still[rows]
         turns = adaptor((front[:, None] + angle_terms[rows] @ head).reshape(-1, front.shape[1]))
         turned_by = turns.reshape(len(rows), angle_terms.shape[1], -1) - adaptor(front)[:, None]
-        loss = loss + (turned_by - (turned[rows] - rest[rows][:, None])).square().mean()
+        loss = loss + miss(turned_by - (turned[rows] - rest[rows][:, None]))
         pull = sum((now - then).square().mean() for now, then in zip((directions, head), start, strict=True))
         optimiser.zero_grad()
         (loss + 0.02 * pull).backward()

@@ -246,7 +246,7 @@ class DefaultRun:
         known = control_fit.sample_motions(
             self.kit, self.landmark_model, self.latent_space.encode, recipe.control_people, 12, seed
         )
-        refined = control_fit.refine(fitted, self.adaptor(), known)
+        refined = control_fit.refine(fitted, self.adaptor(), known, self.latent_space.basis)
         np.savez(self.folder / "controls.npz", **(vars(refined) | {"names": np.array(refined.names)}))
 
     def export(self) -> None:

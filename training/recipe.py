@@ -34,9 +34,9 @@ class Recipe:
     k: int = 40
     lp_regressor_steps: int = 2600
     lp_regressor_batch: int = 64
-    pose_encoder_steps: int = 900
+    pose_encoder_steps: int = 650
     geometry_steps: int = 5000
-    generator_steps: int = 1500
+    generator_steps: int = 1200
     generator_batch: int = 16
     warm_up_steps: int = 6000
     lp_adaptor_steps: int = 200

@@ -13,8 +13,9 @@ Array = NDArray[np.float32]
 Patch = tuple[slice, slice]
 
 _EYES = ((landmarks68.EYE_RIGHT, (17, 18, 19, 20, 21)), (landmarks68.EYE_LEFT, (22, 23, 24, 25, 26)))
-# Lid lines are landmarks a little inside the lids' skin: skin is fetched from this far outside, in eye widths.
-_LID_MARGIN = 0.055
+# Where a lid covers eye-white, its edge is fetched from this far outside its line, in eye widths: the upper lid
+# keeps its lashes, the lower one must show nothing of the eye.
+_UPPER_MARGIN, _LOWER_MARGIN = 0.015, 0.06
 # A lid change below this, in eye widths, is not worth a layer.
 _LEAST_CHANGE = 0.004
 # An inner-lip gap that grows by less than the first (in interocular distances) shows no more of the mouth.
@@ -87,15 +88,13 @@ def _slide(u: Array, v: Array, old: Array, new: Array, brow: Array) -> Array:
     lower_new = np.maximum(lower_new, upper_new)
     brow_line = np.interp(inside, *_sorted(brow)).astype(np.float32)
     rise, sink = upper_old - upper_new, lower_old - lower_new
-    margin = _LID_MARGIN
     # The skin between brow and lid takes up the motion; a fold needs at least this much room.
     above = np.maximum((upper_new - brow_line) * 0.9, 1.5 * np.abs(rise) + 0.02)
     below = np.maximum(0.5, 2.0 * np.abs(sink))
     fade_above = np.clip(1.0 - (upper_new - v) / above, 0.0, 1.0)
     fade_below = np.clip(1.0 - (v - lower_new) / below, 0.0, 1.0)
-    # A lid that covers eye-white fetches its edge from a little outside its line.
-    skin_above = (rise - margin * np.clip(-rise / 0.05, 0.0, 1.0)) * fade_above
-    skin_below = (sink + margin * np.clip(sink / 0.05, 0.0, 1.0)) * fade_below
+    skin_above = (rise - _UPPER_MARGIN * np.clip(-rise / 0.05, 0.0, 1.0)) * fade_above
+    skin_below = (sink + _LOWER_MARGIN * np.clip(sink / 0.05, 0.0, 1.0)) * fade_below
     gap_old, gap_new = np.maximum(lower_old - upper_old, 1e-3), np.maximum(lower_new - upper_new, 1e-3)
     stretched = upper_old + (v - upper_new) * gap_old / gap_new - v
     eyeball = np.where(gap_new > gap_old, stretched, 0.0)

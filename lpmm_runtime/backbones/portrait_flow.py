@@ -21,6 +21,8 @@ Array = NDArray[np.float32]
 _OUTPUTS = ("flow", "paint", "mask", "alpha", "landmarks")
 # Below this motion, in pixels of 128, a pixel is the portrait's own; above the second, the moved head's.
 _STILL, _MOVED = 0.05, 0.5
+# The networks' doubt about the matte: below the first it is background, above the second head.
+_SURELY_BEHIND, _SURELY_HEAD = 0.15, 0.75
 # The matte is grown by this share of the side before the background behind it is made up, so that no hair is left.
 _PLATE_MARGIN = 0.02
 
@@ -100,7 +102,7 @@ class PortraitFlowBackbone:
 
 def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     crop = np.ascontiguousarray(np.clip(resize(identity.crop, size, size), 0.0, 1.0), np.float32)
-    alpha = np.clip(resize(identity.features["source_alpha"][0, 0], size, size), 0.0, 1.0).astype(np.float32)
+    alpha = _decided(np.asarray(resize(identity.features["source_alpha"][0, 0], size, size), np.float32))
     return Canvas(crop, alpha, background_plate(crop, alpha))
 
 
@@ -151,11 +153,17 @@ def _compose(
     shown = np.clip(wide[..., 5:6], 0.0, 1.0)
     head = shown * np.clip(moved, 0.0, 1.0) + (1.0 - shown) * np.clip(wide[..., 2:5], 0.0, 1.0)
     draw_mouth(head, canvas.crop, source, target)
-    matte = np.clip(wide[..., 6:7], 0.0, 1.0)
+    matte = _decided(wide[..., 6:7])
     frame = matte * head + (1.0 - matte) * canvas.plate
     change = _change(place, pixel, wide[..., 5], matte[..., 0], canvas.alpha)
     colour = canvas.crop + change[..., None] * (frame - canvas.crop)
     return np.dstack([colour, matte]).astype(np.float32)
+
+
+def _decided(alpha: Array) -> Array:
+    """Return a matte with less doubt: half-seen heads over a made-up background look like ghosts."""
+    t = np.clip((alpha - _SURELY_BEHIND) / (_SURELY_HEAD - _SURELY_BEHIND), 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
 
 
 def _enlarged(maps: Array, size: int) -> Array:

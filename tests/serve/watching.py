@@ -12,7 +12,7 @@ from lpmm_runtime.protocol import HOST, Message, decode, encode
 SHARED_MEMORY = Path("/dev/shm")
 
 
-def soon(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+def soon(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether `condition` comes true before long."""
     deadline = time.monotonic() + seconds
     while not condition():

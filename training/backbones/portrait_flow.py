@@ -72,6 +72,7 @@ class LatentSpace:
 # A relaxed eye's lid gap in the canonical frame, crop sides, and how much wider than a portrait's an eye may open.
 _OPEN_GAP = 0.027
 _WIDEST = 1.6
+_ALL_BUT = 0.15
 
 
 def lid_gaps(landmarks: Tensor) -> Tensor:
@@ -124,7 +125,9 @@ class GeometryHead(nn.Module):
         before, after = (
             lid_gaps((self.mean + latent @ self.basis).reshape(-1, 70, 2)[:, :68]) for latent in (source, target)
         )
-        return (after / before.clamp(min=0.25 * _OPEN_GAP)).clamp(0.0, _WIDEST)
+        share = (after / before.clamp(min=0.25 * _OPEN_GAP)).clamp(0.0, _WIDEST)
+        # A lid that is all but closed is meant to be: slits of a few pixels show eye-white.
+        return torch.where(share < 1.0, ((share - _ALL_BUT) / (1.0 - _ALL_BUT)).clamp(min=0.0), share)
 
 
 def _conv(inner: int, outer: int, stride: int = 1) -> nn.Sequential:
