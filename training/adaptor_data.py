@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +20,8 @@ from training.landmark_model import LandmarkSet
 from training.lp_adaptor import AdaptorBatch, LpAdaptor, Weights
 from training.lp_regressor import LpRegressor
 from training.pose_latent import PoseEncoder
+
+Array = NDArray[np.float32]
 
 # F(G(v̄)) is read once from this many identities.
 _BASE_FACES = 16
@@ -60,16 +63,22 @@ def train(
     space: LatentSpace,
     landmark_model: LandmarkModel,
     known: LandmarkSet,
+    posed: tuple[Array, Array],
     groups: GroupData,
     warm_up: loop.Schedule,
     schedule: loop.Schedule,
     folder: Path,
 ) -> None:
-    """Train D: first on known motions, then by Eq. 2–4 on rendered frames, all else frozen."""
+    """Train D: first on known motions, then by Eq. 2–4 on rendered frames, all else frozen.
+
+    Args:
+        known: motions as people make them; v̄ is their average.
+        posed: params [m, k] and latents [m, w] of motions as sliders make them.
+    """
     mean = torch.from_numpy(space.encode(known.canonical).mean(axis=0))
     basis = torch.from_numpy(space.basis)
-    params = torch.from_numpy(landmark_model.params(known.landmarks))
-    latents = torch.from_numpy(space.encode(known.canonical))
+    params = torch.from_numpy(np.concatenate([landmark_model.params(known.landmarks), posed[0]]))
+    latents = torch.from_numpy(np.concatenate([space.encode(known.canonical), posed[1]]))
     lp_adaptor.warm_up(adaptor, mean, params, latents, basis, warm_up, folder)
     regressor.eval().requires_grad_(False)
     encoder.eval().requires_grad_(False)

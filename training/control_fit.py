@@ -155,6 +155,36 @@ def sample_motions(
     return KnownMotions(bases, origins, mixes, moves, still, front, turns_by, turned_to)
 
 
+def sample_slider_motions(
+    kit: FaceKit, model: LandmarkModel, encode: Callable[[Array], Array], people: int, each: int, seed: int
+) -> tuple[Array, Array]:
+    """Return params [n, k] and latents [n, w] of faces as sliders pose them.
+
+    People rarely wink or smile with one corner; animators do it all the time. Each motion takes a few controls on
+    their own, so that D learns to tell left from right.
+    """
+    sampler = LandmarkSampler(kit)
+    frame = CanonicalFrame(sampler)
+    names = tuple(CONTROL_POSES)
+    params, canonical = [], []
+    for number in tqdm(range(people), desc="slider motions", unit="person", mininterval=5):
+        rng = np.random.default_rng([seed, 19, number])
+        person, lens = shape_only(kit, rng), float(rng.uniform(10, 38))
+        for _ in range(each):
+            lids = float(rng.uniform(0.0, 0.2))
+            values = {"eyeBlinkLeft": lids, "eyeBlinkRight": lids}
+            for name in rng.choice(names, int(rng.integers(1, 4)), replace=False):
+                values[str(name)] = 1.0 if rng.random() < 0.4 else float(rng.random())
+            for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+                if rng.random() < 0.25:
+                    values[name] = 1.0 if rng.random() < 0.6 else float(rng.random())
+            turn = [float(rng.normal(0, sd)) for sd in (14, 7, 7)] if rng.random() < 0.7 else [0.0, 0.0, 0.0]
+            motion = Motion(yaw=turn[0], pitch=turn[1], roll=turn[2], controls=values)
+            params.append(model.params(sampler.aligned(person, motion, lens)[0]))
+            canonical.append(frame.points(motion))
+    return np.stack(params), encode(np.stack(canonical))
+
+
 def control_mixes(names: tuple[str, ...]) -> Array:
     """Return mixes of controls [q, c]: each alone at 1, and left and right of each pair together at 1."""
     pairs = [(names.index(name), names.index(name[:-4] + "Right")) for name in names if name.endswith("Left")]

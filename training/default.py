@@ -42,6 +42,8 @@ from training.synth.facekit import FaceKit
 from training.synth.people import Split
 
 VERSION = "0.1.0"
+# Face pictures that the finder's scenes take large faces from; more add little.
+_FINDER_SHARDS = 12
 Network = TypeVar("Network", bound=torch.nn.Module)
 STAGES = (
     "data",
@@ -193,10 +195,12 @@ class DefaultRun:
     def face_finder(self) -> None:
         """Train the face finder."""
         train, test = self.group_arrays
+        train_faces = read_all(self.data_folder, "faces", "train", most=_FINDER_SHARDS)
+        test_faces = read_all(self.data_folder, "faces", "test")
         face_finder.train(
             face_finder.FaceFinder(),
-            face_finder.FaceScenes(train),
-            face_finder.FaceScenes(test),
+            face_finder.FaceScenes(train, train_faces),
+            face_finder.FaceScenes(test, test_faces),
             self.schedule(self.recipe.face_finder_steps, 16, 2e-3),
             self.folder,
         )
@@ -225,6 +229,9 @@ class DefaultRun:
     def lp_adaptor(self) -> None:
         """Train D with everything else frozen."""
         recipe = self.recipe
+        posed = control_fit.sample_slider_motions(
+            self.kit, self.landmark_model, self.latent_space.encode, recipe.slider_people, 8, self.options.seed
+        )
         adaptor_data.train(
             self.adaptor(None),
             self.regressor(),
@@ -233,6 +240,7 @@ class DefaultRun:
             self.latent_space,
             self.landmark_model,
             self.landmark_set,
+            posed,
             self.groups[0],
             self.schedule(recipe.warm_up_steps, 256, 1e-3, bf16=False),
             self.schedule(recipe.lp_adaptor_steps, recipe.lp_adaptor_batch, 3e-4, bf16=False),

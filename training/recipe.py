@@ -14,7 +14,8 @@ class Recipe:
     Attributes:
         faces, groups: shards of training pictures and of frame groups (`shards.SAMPLES_PER_SHARD`), or of
             `per_shard` samples; as many again are never needed for tests: one shard each.
-        landmark_people, control_people: people whose landmarks the LPMM and the controls are fitted on.
+        landmark_people, control_people, slider_people: people whose landmarks the LPMM, the controls and the
+            LP-adaptor's start are fitted on.
         face_size: side of face pictures; reader_size: of the LP-regressor's and the pose encoder's crops.
         reader_width: MobileNetV2's width multiplier.
         channels: of the generator's features; latent_size: w; k: params.
@@ -26,6 +27,7 @@ class Recipe:
     per_shard: int | None = None
     landmark_people: int = 3000
     control_people: int = 200
+    slider_people: int = 1500
     face_size: int = 160
     reader_size: int = 128
     reader_width: float = 0.5
@@ -38,10 +40,10 @@ class Recipe:
     geometry_steps: int = 5000
     generator_steps: int = 1200
     generator_batch: int = 16
-    warm_up_steps: int = 6000
+    warm_up_steps: int = 12000
     lp_adaptor_steps: int = 200
     lp_adaptor_batch: int = 4
-    face_finder_steps: int = 5000
+    face_finder_steps: int = 2200
 
 
 RECIPES: dict[Size, Recipe] = {
@@ -57,6 +59,7 @@ RECIPES: dict[Size, Recipe] = {
         generator_batch=32,
         lp_adaptor_steps=2000,
         lp_adaptor_batch=16,
+        face_finder_steps=12000,
     ),
     "toy": Recipe(
         faces=2,
@@ -64,6 +67,7 @@ RECIPES: dict[Size, Recipe] = {
         per_shard=24,
         landmark_people=60,
         control_people=6,
+        slider_people=20,
         reader_size=64,
         reader_width=0.25,
         channels=8,
