@@ -30,6 +30,7 @@ from training import (
     face_finder,
     generator,
     landmark_model,
+    landmark_refiner,
     loop,
     lp_adaptor,
     lp_regressor,
@@ -50,6 +51,7 @@ STAGES = (
     "lpmm",
     "face_finder",
     "lp_regressor",
+    "landmark_refiner",
     "pose_encoder",
     "generator",
     "lp_adaptor",
@@ -210,6 +212,12 @@ class DefaultRun:
         schedule = self.schedule(self.recipe.lp_regressor_steps, self.recipe.lp_regressor_batch, 2e-3)
         lp_regressor.train(self.regressor(trained=False), *self.faces, schedule, self.folder)
 
+    def landmark_refiner(self) -> None:
+        """Train the second look at eyes and mouth."""
+        train, test = (lp_regressor.FaceData(data.arrays, MAP_SIZE) for data in self.faces)
+        schedule = self.schedule(self.recipe.refiner_steps, 48, 2e-3, bf16=False)
+        landmark_refiner.train(landmark_refiner.LandmarkRefiner(), train, test, schedule, self.folder)
+
     def pose_encoder_stage(self) -> None:
         """Train E."""
         schedule = self.schedule(self.recipe.pose_encoder_steps, self.recipe.lp_regressor_batch, 1e-3)
@@ -274,10 +282,19 @@ class DefaultRun:
             lp_regressor=self.regressor(),
             pose_encoder=self.pose_encoder(),
             lp_adaptor=self.adaptor(),
+            landmark_refiner=self._weights("landmark_refiner", landmark_refiner.LandmarkRefiner()),
             backbone=self.backbone(),
         )
         scores = {"truncation_nme": lpmm["truncation_nme"]}
-        for name in ("face_finder", "lp_regressor", "pose_encoder", "geometry_head", "generator", "lp_adaptor"):
+        for name in (
+            "face_finder",
+            "lp_regressor",
+            "landmark_refiner",
+            "pose_encoder",
+            "geometry_head",
+            "generator",
+            "lp_adaptor",
+        ):
             log = self.folder / f"{name}.jsonl"
             if log.exists():
                 scores[name] = json.loads(log.read_text("utf-8").splitlines()[-1])
@@ -323,6 +340,7 @@ def run(args: argparse.Namespace) -> int:
         "lpmm": job.lpmm,
         "face_finder": job.face_finder,
         "lp_regressor": job.lp_regressor,
+        "landmark_refiner": job.landmark_refiner,
         "pose_encoder": job.pose_encoder_stage,
         "generator": job.generator,
         "lp_adaptor": job.lp_adaptor,

@@ -21,9 +21,10 @@ from lpmm_runtime import bundle as bundles
 from lpmm_runtime.controls import ControlMap
 from lpmm_runtime.morphable import LandmarkModel
 from lpmm_runtime.presets import Preset, save_preset
-from training.backbones.portrait_flow import IDENTITY_SIZE, Identity, PortraitFlow
+from training.backbones.portrait_flow import IDENTITY_SIZE, MAP_SIZE, Identity, PortraitFlow
 from training.control_fit import control_list
 from training.face_finder import FaceFinder
+from training.landmark_refiner import LandmarkRefiner
 from training.lp_adaptor import LpAdaptor
 from training.lp_regressor import LpRegressor
 from training.pose_latent import PoseEncoder
@@ -51,17 +52,19 @@ class TrainedModels:
     lp_regressor: LpRegressor
     pose_encoder: PoseEncoder
     lp_adaptor: LpAdaptor
+    landmark_refiner: LandmarkRefiner
     backbone: PortraitFlow
 
 
 class _IdentityGraph(nn.Module):
-    def __init__(self, backbone: PortraitFlow) -> None:
+    def __init__(self, backbone: PortraitFlow, refiner: LandmarkRefiner) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.refiner = backbone, refiner
 
     def forward(self, image: Tensor, landmarks: Tensor, pose_latent: Tensor) -> tuple[Tensor, ...]:
-        identity = self.backbone.identify(image, landmarks, pose_latent)
-        return identity.image, identity.alpha, identity.features, identity.landmarks + 0.0, identity.latent + 0.0
+        small = nn.functional.avg_pool2d(image, IDENTITY_SIZE // MAP_SIZE)
+        identity = self.backbone.identify(small, self.refiner(small, landmarks), pose_latent)
+        return identity.image, identity.alpha, identity.features, identity.landmarks, identity.latent + 0.0
 
 
 class _GeneratorGraph(nn.Module):
@@ -154,7 +157,7 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
     landmarks = torch.from_numpy(models.landmark_model.landmarks(0.3 * params.numpy()))
     latent = torch.from_numpy(models.mean_latent) + 0.3 * torch.randn(2, w, generator=generator)
     identity = {"image": picture(IDENTITY_SIZE), "landmarks": landmarks, "pose_latent": latent}
-    encoder = _IdentityGraph(models.backbone)
+    encoder = _IdentityGraph(models.backbone, models.landmark_refiner)
     export_graph(encoder, folder / "identity_encoder.onnx", identity, _FEATURES)
     with torch.no_grad():
         features = dict(zip(_FEATURES, encoder(*identity.values()), strict=True))

@@ -15,7 +15,7 @@ Patch = tuple[slice, slice]
 _EYES = ((landmarks68.EYE_RIGHT, (17, 18, 19, 20, 21)), (landmarks68.EYE_LEFT, (22, 23, 24, 25, 26)))
 # Where a lid covers eye-white, its edge is fetched from this far outside its line, in eye widths: the upper lid
 # keeps its lashes, the lower one must show nothing of the eye.
-_UPPER_MARGIN, _LOWER_MARGIN = 0.015, 0.06
+_UPPER_MARGIN, _LOWER_MARGIN = 0.08, 0.06
 # A lid change below this, in eye widths, is not worth a layer.
 _LEAST_CHANGE = 0.004
 # An inner-lip gap that grows by less than the first (in interocular distances) shows no more of the mouth.

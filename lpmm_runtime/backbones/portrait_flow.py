@@ -62,8 +62,9 @@ class PortraitFlowBackbone:
         missing = [name for name in _OUTPUTS if name not in sessions.output_names("generator")]
         if missing:
             raise BundleError(f"{sessions.bundle.graph('generator')}: has no output {missing[0]!r}")
-        if "source_alpha" not in sessions.output_names("identity_encoder"):
-            raise BundleError(f"{sessions.bundle.graph('identity_encoder')}: has no output 'source_alpha'")
+        for name in ("source_alpha", "source_landmarks"):
+            if name not in sessions.output_names("identity_encoder"):
+                raise BundleError(f"{sessions.bundle.graph('identity_encoder')}: has no output {name!r}")
         self._sessions = sessions
 
     def identify(self, crop: Array, landmarks: Array, pose_latent: Array) -> PortraitFlowIdentity:
@@ -77,7 +78,8 @@ class PortraitFlowBackbone:
                 "pose_latent": pose_latent[None],
             },
         )
-        return PortraitFlowIdentity(crop, landmarks, features, pose_latent)
+        # The encoder looks at eyes and mouth again.
+        return PortraitFlowIdentity(crop, features["source_landmarks"][0], features, pose_latent)
 
     def render(self, identity: PortraitFlowIdentity, pose_latent: Array, size: int) -> Array:
         """See `Backbone.render`."""

@@ -76,11 +76,18 @@ _ALL_BUT = 0.15
 
 
 def lid_gaps(landmarks: Tensor) -> Tensor:
-    """Return the mean distance between the lids [n, 2], the picture's left eye first, of landmarks [n, 68, 2]."""
+    """Return how far the lower lid is below the upper one [n, 2], the picture's left eye first.
+
+    Args:
+        landmarks: [n, 68, 2]. A latent that says more than closed has crossed lids: a gap below 0.
+    """
     gaps = []
     for eye in (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT):
         p = landmarks[:, eye[0] : eye[0] + 6]
-        gaps.append(0.5 * ((p[:, 1] - p[:, 5]).norm(dim=-1) + (p[:, 2] - p[:, 4]).norm(dim=-1)))
+        axis = p[:, 3] - p[:, 0]
+        down = torch.stack([-axis[:, 1], axis[:, 0]], dim=-1) / axis.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        between = 0.5 * (p[:, 5] - p[:, 1] + p[:, 4] - p[:, 2])
+        gaps.append((between * down).sum(dim=-1))
     return torch.stack(gaps, dim=1)
 
 
@@ -120,12 +127,19 @@ class GeometryHead(nn.Module):
         change = (target - source) @ self.basis + 0.1 * (there - here)
         return change.reshape(-1, 70, 2)
 
-    def openness(self, source: Tensor, target: Tensor) -> Tensor:
-        """Return [n, 2], how open the target's eyes (picture's left, right) are in shares of the source's."""
+    def openness(self, landmarks: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """Return [n, 2], how open the target's eyes (picture's left, right) are in shares of the portrait's.
+
+        What the latents change is measured against the portrait's own gap, from its landmarks [n, 68, 2] by the
+        length of its nose: its latent may err about how open the eyes are, and a closing lid would stop short.
+        """
+        nose = (landmarks[:, 27] - landmarks[:, 33]).norm(dim=-1, keepdim=True)
+        canonical = self.mean.reshape(70, 2)
+        own = lid_gaps(landmarks) * (canonical[27] - canonical[33]).norm() / nose.clamp(min=1e-3)
         before, after = (
             lid_gaps((self.mean + latent @ self.basis).reshape(-1, 70, 2)[:, :68]) for latent in (source, target)
         )
-        share = (after / before.clamp(min=0.25 * _OPEN_GAP)).clamp(0.0, _WIDEST)
+        share = (1.0 + (after - before) / own.clamp(min=0.25 * _OPEN_GAP)).clamp(0.0, _WIDEST)
         # A lid that is all but closed is meant to be: slits of a few pixels show eye-white.
         return torch.where(share < 1.0, ((share - _ALL_BUT) / (1.0 - _ALL_BUT)).clamp(min=0.0), share)
 
@@ -252,7 +266,9 @@ class PortraitFlow(nn.Module):
         """Return the maps of pose latents [n, w]."""
         change = self.geometry(identity.landmarks, identity.latent, latent)
         target = identity.landmarks + change[:, :68]
-        target = with_lids(identity.landmarks, target, self.geometry.openness(identity.latent, latent))
+        target = with_lids(
+            identity.landmarks, target, self.geometry.openness(identity.landmarks, identity.latent, latent)
+        )
         return self.maps(identity, torch.cat([target, change[:, 68:]], dim=1))
 
     def maps(self, identity: Identity, points: Tensor) -> Maps:

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A second look at the eyes and the mouth of a portrait, once: small patches, read at their own scale.
+
+The LP-regressor sees the whole face and says its pose in 40 numbers; lids and lips that are to slide along their own
+lines must be known to a fraction of an eye's height. What it reads says where to look, these nets say what is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lpmm_runtime import landmarks68
+from training import loop
+from training.backbones.face_geometry import in_float32
+from training.lp_regressor import FaceData
+
+PATCH = 32
+# Sides of the patches, in distances between the eyes' centres.
+_EYE_SIDE, _MOUTH_SIDE = 0.85, 1.35
+# The subject's left eye is read mirrored: its points in the order of the right eye's.
+_LEFT_AS_RIGHT = (45, 44, 43, 42, 47, 46)
+_MOUTH = tuple(range(48, 68))
+
+
+@dataclass(frozen=True)
+class PatchFrame:
+    """Square patches of pictures: centres [n, 2] and sides [n, 1] in crop sides, axes [n, 2] (unit, along the eyes).
+
+    A flipped patch runs against the axis, so that a left eye looks like a right one.
+    """
+
+    centre: Tensor
+    axis: Tensor
+    side: Tensor
+    flipped: bool
+
+    def _basis(self) -> tuple[Tensor, Tensor]:
+        down = torch.stack([-self.axis[:, 1], self.axis[:, 0]], dim=-1)
+        along = -self.axis if self.flipped else self.axis
+        return along * self.side, down * self.side
+
+    def to_patch(self, points: Tensor) -> Tensor:
+        """Map points [n, m, 2] of the crop into the patch, whose middle is 0 and whose edges are ±0.5."""
+        along, down = self._basis()
+        away = points - self.centre[:, None]
+        squared = (self.side**2)[:, None]
+        return torch.cat([(away * v[:, None]).sum(-1, keepdim=True) / squared for v in (along, down)], dim=-1)
+
+    def to_crop(self, points: Tensor) -> Tensor:
+        """Map points [n, m, 2] of the patch into the crop."""
+        along, down = self._basis()
+        return self.centre[:, None] + points[..., :1] * along[:, None] + points[..., 1:] * down[:, None]
+
+    def cut(self, image: Tensor) -> Tensor:
+        """Return the patches [n, 3, PATCH, PATCH] of crops [n, 3, s, s]."""
+        step = (torch.arange(PATCH, device=image.device, dtype=torch.float32) + 0.5) / PATCH - 0.5
+        y, x = torch.meshgrid(step, step, indexing="ij")
+        grid = torch.stack([x, y], dim=-1).reshape(1, -1, 2).expand(image.shape[0], -1, -1)
+        place = self.to_crop(grid).reshape(-1, PATCH, PATCH, 2)
+        return F.grid_sample(image, 2.0 * place - 1.0, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+class PatchReader(nn.Module):
+    """A patch [n, 3, PATCH, PATCH] → points [n, m, 2] in the patch."""
+
+    def __init__(self, points: int) -> None:
+        super().__init__()
+
+        def conv(inner: int, outer: int, stride: int = 1) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(inner, outer, 3, stride, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(inplace=True)
+            )
+
+        self.points = points
+        self.layers = nn.Sequential(
+            conv(3, 24),
+            conv(24, 32, 2),
+            conv(32, 48),
+            conv(48, 64, 2),
+            conv(64, 32),
+            nn.Flatten(),
+            nn.Linear(32 * (PATCH // 4) ** 2, 128),
+            nn.ReLU(inplace=True),
+            nn.Linear(128, 2 * points),
+        )
+
+    def forward(self, patch: Tensor) -> Tensor:
+        # Each patch against its own average light.
+        mean = patch.mean(dim=(1, 2, 3), keepdim=True)
+        spread = (patch - mean).square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 0.05
+        return self.layers((patch - mean) / spread).reshape(-1, self.points, 2).float()
+
+
+class LandmarkRefiner(nn.Module):
+    """Crops [n, 3, 128, 128] and their landmarks [n, 68, 2] → landmarks with eyes and mouth read again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.eye = PatchReader(6)
+        self.mouth = PatchReader(len(_MOUTH))
+
+    @in_float32
+    def forward(self, image: Tensor, landmarks: Tensor) -> Tensor:
+        for _ in range(2):
+            right, left, mouth = frames(landmarks)
+            read_right = right.to_crop(self.eye(right.cut(image)))
+            read_left = left.to_crop(self.eye(left.cut(image)))[:, [3, 2, 1, 0, 5, 4]]
+            read_mouth = mouth.to_crop(self.mouth(mouth.cut(image)))
+            landmarks = torch.cat([landmarks[:, :36], read_right, read_left, read_mouth], dim=1)
+        return landmarks
+
+
+def frames(landmarks: Tensor) -> tuple[PatchFrame, PatchFrame, PatchFrame]:
+    """Return where to look for the subject's right eye, the left one and the mouth, by landmarks [n, 68, 2]."""
+    right, left = landmarks[:, 36:42].mean(dim=1), landmarks[:, 42:48].mean(dim=1)
+    across = left - right
+    distance = across.norm(dim=-1, keepdim=True).clamp(min=1e-3)
+    axis = across / distance
+    mouth = landmarks[:, 48:68].mean(dim=1)
+    # Turned away, the eyes come closer; the nose keeps its length.
+    distance = torch.maximum(distance, 0.9 * (landmarks[:, 27] - landmarks[:, 33]).norm(dim=-1, keepdim=True))
+    return (
+        PatchFrame(right, axis, _EYE_SIDE * distance, flipped=False),
+        PatchFrame(left, axis, _EYE_SIDE * distance, flipped=True),
+        PatchFrame(mouth, axis, _MOUTH_SIDE * distance, flipped=False),
+    )
+
+
+def _as_read(landmarks: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return landmarks as the LP-regressor might err: eyes and mouth shifted together and apart, all scaled."""
+    count = len(landmarks)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.from_numpy(rng.standard_normal((count, *shape), np.float32))
+
+    distance = (landmarks[:, 36:42].mean(dim=1) - landmarks[:, 42:48].mean(dim=1)).norm(dim=-1)[:, None, None]
+    amount = distance * torch.from_numpy(rng.random((count, 1, 1), np.float32)) * 1.6
+    shared = 0.06 * normal(1, 2)
+    middle = landmarks.mean(dim=1, keepdim=True)
+    out = middle + (landmarks - middle) * (1.0 + 0.05 * normal(1, 1)) + amount * shared
+    parts = [out[:, :36]]
+    for region in (slice(36, 42), slice(42, 48), slice(48, 68)):
+        parts.append(out[:, region] + amount * 0.05 * normal(1, 2))
+    return torch.cat(parts, dim=1)
+
+
+def train(refiner: LandmarkRefiner, data: FaceData, held_out: FaceData, schedule: loop.Schedule, folder: Path) -> None:
+    """Train both readers, going on from `folder/landmark_refiner.pt`."""
+    refiner.to(schedule.device)
+
+    def make_batch(rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        batch = data.batch(rng.integers(0, len(data), schedule.batch), rng, train=True)
+        return batch.images, batch.landmarks, _as_read(batch.landmarks, rng)
+
+    def loss(made: tuple[Tensor, Tensor, Tensor], _step: int) -> Tensor:
+        images, truth, start = (part.to(schedule.device) for part in made)
+        right, left, mouth = frames(start)
+        eyes = torch.cat([right.cut(images), left.cut(images)])
+        wanted = torch.cat([right.to_patch(truth[:, 36:42]), left.to_patch(truth[:, list(_LEFT_AS_RIGHT)])])
+        eye_miss = (refiner.eye(eyes) - wanted).abs().mean()
+        mouth_miss = (refiner.mouth(mouth.cut(images)) - mouth.to_patch(truth[:, 48:68])).abs().mean()
+        return 100.0 * (eye_miss + mouth_miss)
+
+    loop.train("landmark_refiner", refiner, schedule, folder, make_batch, loss, lambda: evaluate(refiner, held_out))
+
+
+@torch.no_grad()
+def evaluate(refiner: LandmarkRefiner, data: FaceData, most: int = 400) -> dict[str, float]:
+    """Return the eyes' and the mouth's NME in percent before and after, on held-out people read with errors."""
+    refiner.eval()
+    rng = np.random.default_rng(0)
+    device = next(refiner.parameters()).device
+    before, after, distances = [], [], []
+    for start in range(0, min(most, len(data)), 50):
+        rows = np.arange(start, min(start + 50, len(data)))
+        batch = data.batch(rows, rng, train=False)
+        read = _as_read(batch.landmarks, rng)
+        again = refiner(batch.images.to(device), read.to(device)).cpu()
+        before.append((read - batch.landmarks).norm(dim=-1))
+        after.append((again - batch.landmarks).norm(dim=-1))
+        a, b = landmarks68.OUTER_EYE_CORNERS
+        distances.append((batch.landmarks[:, a] - batch.landmarks[:, b]).norm(dim=-1))
+    scale = 100.0 / torch.cat(distances)[:, None]
+    scores = {}
+    for name, values in (("before", before), ("after", after)):
+        error = torch.cat(values) * scale
+        scores[f"eyes_{name}"] = float(error[:, 36:48].mean())
+        scores[f"mouth_{name}"] = float(error[:, 48:68].mean())
+    return scores
