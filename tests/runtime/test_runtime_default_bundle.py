@@ -33,9 +33,12 @@ def moved(engine: Engine, character: Character, **controls: float) -> Pixels:
 
 
 def read_back(engine: Engine, picture: Pixels, character: Character) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the landmarks [68, 2] in pixels and the head angles (yaw, pitch, roll) that the regressor reads."""
-    reading = engine.read_face(picture, character.box)
-    return reading.landmarks, engine.bundle.rig.controls.head_angles(reading.params)
+    """Return the landmarks [68, 2] (crop units) and head angles (yaw, pitch, roll) that the bundle reads in a picture.
+
+    The landmarks are those of a new portrait: its eyes and mouth are read twice.
+    """
+    seen = engine.create_character(picture, character.box)
+    return seen.identity.landmarks, np.array(seen.head_angles, np.float32)
 
 
 def test_the_shipped_bundle_is_whole_and_small(default_engine: Engine) -> None:
