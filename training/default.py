@@ -70,6 +70,7 @@ class Options:
     device: str
     workers: int
     seed: int
+    note: str = ""
 
     @property
     def recipe(self) -> Recipe:
@@ -307,6 +308,8 @@ class DefaultRun:
             "command": f"python -m training default --size {options.size} --seed {options.seed}",
             "commit": export.commit(),
         }
+        if options.note:
+            card["note"] = options.note
         bundle = self.folder / "bundle"
         export.export_bundle(models, bundle, card, f"lpmm-{options.size}", VERSION)
         load_bundle(bundle, graphs=True)
@@ -327,6 +330,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--device", default="cpu", help="torch device (cpu, cuda)")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw data")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--note", default="", help="what else the model card should say of this run")
     parser.set_defaults(run=run)
 
 
@@ -334,7 +338,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the stages in order."""
     torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    job = DefaultRun(Options(args.kit, args.out, args.size, args.device, args.workers, args.seed))
+    job = DefaultRun(Options(args.kit, args.out, args.size, args.device, args.workers, args.seed, args.note))
     stages = {
         "data": job.data,
         "lpmm": job.lpmm,
