@@ -26,12 +26,11 @@ class CropJitter:
     turn: float = 6.0
 
 
-def crop_matrix(rng: np.random.Generator, jitter: CropJitter, margin: float, size: int) -> Array:
+def crop_matrix(rng: np.random.Generator, jitter: CropJitter, margin: float) -> Array:
     """Return the affine map [2, 3] from a picture's unit square to the unit square of a jittered crop.
 
     Args:
         margin: how much wider than the aligned crop the picture is.
-        size: the crop's side in pixels; unused by the map, kept for a stable stream of random numbers.
     """
     side = np.exp(np.clip(rng.normal(0, jitter.scale), -0.2, 0.2)) / margin
     angle = np.radians(np.clip(rng.normal(0, jitter.turn), -20, 20))

@@ -52,7 +52,7 @@ class FaceData:
     def sample(self, row: int, rng: np.random.Generator, train: bool) -> tuple[NDArray[np.uint8], Array, bool]:
         """Return a crop uint8 [s, s, 3], its landmarks [68, 2] in the unit square, and whether it is mirrored."""
         jitter = augment.CropJitter() if train else augment.CropJitter(0.0, 0.0, 0.0)
-        matrix = augment.crop_matrix(rng, jitter, FACE_MARGIN, self.size)
+        matrix = augment.crop_matrix(rng, jitter, FACE_MARGIN)
         image = augment.cut(self.arrays["images"][row], matrix, self.size)
         landmarks = augment.apply_matrix(matrix, self.arrays["landmarks"][row]).astype(np.float32)
         flip = train and bool(rng.random() < 0.5)

@@ -99,7 +99,7 @@ def test_a_jittered_crop_keeps_its_landmarks_on_the_face(maker: SampleMaker) -> 
     marked = np.zeros_like(face.image)
     nose = face.landmarks[30]
     cv2.circle(marked, (int(nose[0] * SIZE), int(nose[1] * SIZE)), 2, (255, 255, 255), -1)
-    matrix = crop_matrix(np.random.default_rng(2), CropJitter(), FACE_MARGIN, 128)
+    matrix = crop_matrix(np.random.default_rng(2), CropJitter(), FACE_MARGIN)
     crop = cut(marked, matrix, 128).max(axis=2)
     row, column = np.unravel_index(crop.argmax(), crop.shape)
     expected = apply_matrix(matrix, nose) * 128
