@@ -131,6 +131,7 @@ class DefaultRun:
             device=self.options.device,
             bf16=bf16,
             log_every=max(10, min(500, steps // 10)),
+            ahead=max(1, self.options.workers // 2),
         )
 
     def regressor(self, trained: bool = True) -> lp_regressor.LpRegressor:
@@ -328,7 +329,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--size", choices=get_args(Size), default="default", help="how much of everything")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="only these")
     parser.add_argument("--device", default="cpu", help="torch device (cpu, cuda)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that draw data")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes that draw data; half as many threads prepare batches"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--note", default="", help="what else the model card should say of this run")
     parser.set_defaults(run=run)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class Schedule:
         device: a torch device.
         bf16: compute in bfloat16 where it is safe.
         log_every: steps between lines of the log and evaluations.
+        ahead: batches made at the same time while the model trains, a thread each; it changes no batch.
     """
 
     steps: int
@@ -47,6 +49,7 @@ class Schedule:
     device: str = "cpu"
     bf16: bool = True
     log_every: int = 500
+    ahead: int = 1
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which networks run forward."""
@@ -71,7 +74,7 @@ def train(
 
     Args:
         name: of the model; names the checkpoint and the log `NAME.jsonl`.
-        make_batch: makes a batch from a generator of its own; it runs ahead in another thread.
+        make_batch: makes a batch from a generator of its own; it runs ahead in other threads.
         loss: batch and step → scalar, or scalar and figures to log.
         evaluate: scores to log now and then.
     """
@@ -94,14 +97,14 @@ def train(
 
     model.train()
     with (
-        ThreadPoolExecutor(1) as ahead,
+        ThreadPoolExecutor(schedule.ahead) as ahead,
         tqdm(total=schedule.steps, initial=start, desc=name, unit="step", mininterval=5) as bar,
     ):
-        coming = ahead.submit(prepared, start)
+        coming: deque[Future[Batch]] = deque()
         for step in range(start, schedule.steps):
-            batch = coming.result()
-            if step + 1 < schedule.steps:
-                coming = ahead.submit(prepared, step + 1)
+            while len(coming) <= schedule.ahead and step + len(coming) < schedule.steps:
+                coming.append(ahead.submit(prepared, step + len(coming)))
+            batch = coming.popleft().result()
             for group in optimiser.param_groups:
                 group["lr"] = schedule.rate_at(step)
             result = loss(batch, step)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from training import loop
 
 
-def train(folder: Path, stops: list[int], total: int) -> nn.Module:
+def train(folder: Path, stops: list[int], total: int, ahead: int = 1) -> nn.Module:
     for stop in [*stops, total]:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(4, 8), nn.ELU(), nn.Linear(8, 2))
-        schedule = loop.Schedule(steps=total, batch=16, rate=3e-2, bf16=False, log_every=5)
+        schedule = loop.Schedule(steps=total, batch=16, rate=3e-2, bf16=False, log_every=5, ahead=ahead)
         seen = 0
 
         def make_batch(rng: np.random.Generator) -> Tensor:
@@ -42,6 +42,13 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", [], 40)
     broken = train(tmp_path / "broken", [13, 27], 40)
     for a, b in zip(whole.parameters(), broken.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_batches_made_side_by_side_are_the_same_batches(tmp_path: Path) -> None:
+    one = train(tmp_path / "one", [], 30)
+    four = train(tmp_path / "four", [11], 30, ahead=4)
+    for a, b in zip(one.parameters(), four.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
