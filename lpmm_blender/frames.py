@@ -12,7 +12,7 @@ from lpmm_runtime.errors import LpmmError
 
 from . import live_frames, runtime_session
 from .frame_request import FrameRequest
-from .plane import write_pixels
+from .plane import planes_of, write_pixels
 from .rig import IMAGE, PRESET_PREFIX, all_rigs, photo_path, record_of
 from .slate import paint_slate
 
@@ -155,6 +155,10 @@ def _show_arrived() -> float | None:
         else:
             write_pixels(image_of(rig), answer.frame.pixels)
             _shown[answer.key] = answer.request
+        # A still viewport adds up samples of the old and the new picture, unless something that it draws has changed.
+        image = rig.get(IMAGE)
+        for plane in planes_of(rig, image) if image is not None else ():
+            plane.update_tag()
     if arrived:
         _redraw()
     return _POLL_SECONDS if live_frames.under_way() else None

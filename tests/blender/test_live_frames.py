@@ -11,10 +11,12 @@ from collections.abc import Iterator
 
 import bpy
 import pytest
-from bpy.types import Object
+from bpy.types import Depsgraph, Object
 from reference import Reference, difference, shown_by
 
 from lpmm_blender import frames, live_frames
+from lpmm_blender.plane import planes_of
+from lpmm_blender.rig import IMAGE
 from lpmm_blender.runtime_session import RuntimeSession
 
 
@@ -112,3 +114,22 @@ def _depsgraph_with(rig: Object, name: str, value: float) -> bpy.types.Depsgraph
         return bpy.context.evaluated_depsgraph_get()
     finally:
         handlers.extend(kept)
+
+
+def test_a_frame_that_arrives_restarts_the_viewports_sampling(rig: Object) -> None:
+    drag(rig, "headYaw", 9.0)
+    bpy.context.view_layer.update()
+    changed: set[str] = set()
+
+    def note(_scene: object, depsgraph: Depsgraph) -> None:
+        changed.update(update.id.original.name for update in depsgraph.updates if isinstance(update.id, Object))
+
+    bpy.app.handlers.depsgraph_update_post.append(note)
+    try:
+        show_what_comes()
+        bpy.context.view_layer.update()
+    finally:
+        bpy.app.handlers.depsgraph_update_post.remove(note)
+    # Else a viewport that nobody touches shows the old face through the new one.
+    assert {plane.name for plane in planes_of(rig, rig[IMAGE])} <= changed
+    assert planes_of(rig, rig[IMAGE])
