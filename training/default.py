@@ -86,6 +86,10 @@ class DefaultRun:
         self.folder = options.out
         self.data_folder = options.out / "data"
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.options.device != "cpu"
+
     @cached_property
     def kit(self) -> FaceKit:
         return FaceKit(self.options.kit)
@@ -210,9 +214,15 @@ class DefaultRun:
         )
 
     def lp_regressor(self) -> None:
-        """Train F."""
-        schedule = self.schedule(self.recipe.lp_regressor_steps, self.recipe.lp_regressor_batch, 2e-3)
-        lp_regressor.train(self.regressor(trained=False), *self.faces, schedule, self.folder)
+        """Train F: on small crops first, which are cheap, then on its own."""
+        recipe, model = self.recipe, self.regressor(trained=False)
+        train, test = (lp_regressor.FaceData(data.arrays, recipe.coarse_size) for data in self.faces)
+        # On a CPU, bfloat16 is no faster than float32 here.
+        schedule = self.schedule(recipe.coarse_steps, recipe.coarse_batch, 2e-3, bf16=self.on_gpu)
+        lp_regressor.train(model, train, test, schedule, self.folder, "lp_regressor_coarse")
+        self._weights("lp_regressor_coarse", model)
+        schedule = self.schedule(recipe.lp_regressor_steps, recipe.lp_regressor_batch, 2e-3, bf16=self.on_gpu)
+        lp_regressor.train(model, *self.faces, schedule, self.folder)
 
     def landmark_refiner(self) -> None:
         """Train the second look at eyes and mouth."""

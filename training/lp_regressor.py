@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The LP-regressor F: image → params (paper, Sec. 3.2), MobileNetV2 with ℓ1 between true and rebuilt landmarks.
 
-Beside the params it reads the crop's misalignment (shift, scale): the model is fitted on aligned landmarks, and a
+Beside the params it says the crop's misalignment (shift, scale): the model is fitted on aligned landmarks, and a
 first crop never is. The runtime re-crops with it until the crop stays.
 """
 
@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.crop import square_of_landmarks
+from lpmm_runtime.crop import FOREHEAD, SCALE
 from lpmm_runtime.morphable import LandmarkModel
 from training import augment, loop
-from training.mobilenet import FaceReader
+from training.landmark_reader import LandmarkReader, expected_places, heat_loss
 from training.synth.samples import FACE_MARGIN
 
 Array = NDArray[np.float32]
 
 # Lids and lips carry expression and are small: they count more.
 _POINT_WEIGHTS = {"jaw": 1.0, "brows": 1.0, "nose": 1.0, "eyes": 2.0, "mouth": 1.5}
-ALIGNMENT = 3
+_HEAT_WEIGHT = 1.0
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,30 @@ class FaceData:
 
 
 class LpRegressor(nn.Module):
-    """F with its alignment readout, and the landmarks that both say."""
+    """F: the landmarks that MobileNetV2 reads, aligned by the crop rule and projected into the LPMM."""
 
     mean: Tensor
     directions: Tensor
+    projection: Tensor
 
     def __init__(self, model: LandmarkModel, size: int = 128, width: float = 1.0) -> None:
         super().__init__()
-        self.reader = FaceReader(model.k + ALIGNMENT, size, width)
+        self.reader = LandmarkReader(size, width)
         self.k = model.k
         self.register_buffer("mean", torch.from_numpy(model.mean))
         self.register_buffer("directions", torch.from_numpy(model.sigma[:, None] * model.eigenvectors))
+        self.register_buffer("projection", torch.from_numpy((model.eigenvectors / model.sigma[:, None]).T))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return params [n, k] in standard deviations, and the alignment [n, 3]: shift in crop sides, log scale."""
-        read = self.reader(image)
-        return read[:, : self.k], 0.1 * read[:, self.k :]
+        return self.fit(expected_places(self.reader(image)))
+
+    def fit(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return params and alignment of landmarks [n, 68, 2] in a crop's unit square: crop rule, then Eq. 1 solved."""
+        alignment = true_alignment(points)
+        scale = torch.exp(-alignment[:, None, 2:])
+        aligned = (points - 0.5 - alignment[:, None, :2]) * scale + 0.5
+        return (aligned.flatten(1) - self.mean) @ self.projection, alignment
 
     def landmarks(self, params: Tensor, alignment: Tensor) -> Tensor:
         """Return landmarks [n, 68, 2] in the crop's unit square."""
@@ -103,25 +111,25 @@ def point_weights() -> Tensor:
     return weights / weights.mean()
 
 
-def loss(model: LpRegressor, params: Tensor, alignment: Tensor, landmarks: Tensor, weights: Tensor) -> Tensor:
-    """Return the ℓ1 between true and rebuilt landmarks [n, 68, 2], in percent of the crop's side.
+def loss(model: LpRegressor, heat: Tensor, landmarks: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Return the ℓ1 between true and rebuilt landmarks [n, 68, 2], in percent of the crop's side (Sec. 3.2), and more.
 
-    The alignment is also told what it is: otherwise the params would take up a share of it.
+    What the heatmaps say before the LPMM rounds it off counts as well, and where their heat lies.
     """
-    rebuilt = model.landmarks(params, alignment)
-    error = 100.0 * ((rebuilt - landmarks).abs().sum(dim=-1) * weights).mean()
-    with torch.no_grad():
-        target = true_alignment(landmarks)
-    return error + 100.0 * (alignment - target).abs().mean()
+    read = expected_places(heat)
+    rebuilt = model.landmarks(*model.fit(read))
+    error, rough = (100.0 * ((points - landmarks).abs().sum(dim=-1) * weights).mean() for points in (rebuilt, read))
+    gathered = (heat_loss(heat, landmarks) * weights).mean()
+    return error + rough + _HEAT_WEIGHT * gathered, {"rebuilt": float(error.detach()), "heat": float(gathered.detach())}
 
 
 def true_alignment(landmarks: Tensor) -> Tensor:
-    """Return the alignment [n, 3] of crops whose true landmarks are [n, 68, 2] in their unit squares."""
-    rows = []
-    for points in landmarks.cpu().numpy():
-        square = square_of_landmarks(points)
-        rows.append((square.x - 0.5, square.y - 0.5, float(np.log(square.side))))
-    return torch.tensor(rows, dtype=torch.float32, device=landmarks.device)
+    """Return the alignment [n, 3] of crops whose landmarks are [n, 68, 2] in their unit squares (`crop`'s rule)."""
+    low, high = landmarks.amin(dim=1), landmarks.amax(dim=1)
+    left, right = low[:, 0], high[:, 0]
+    top, bottom = low[:, 1] - FOREHEAD * (high[:, 1] - low[:, 1]), high[:, 1]
+    side = SCALE * torch.maximum(right - left, bottom - top)
+    return torch.stack([0.5 * (left + right) - 0.5, 0.5 * (top + bottom) - 0.5, torch.log(side)], dim=-1)
 
 
 @torch.no_grad()
@@ -145,18 +153,28 @@ def evaluate(model: LpRegressor, data: FaceData, most: int = 1000) -> dict[str, 
     return scores
 
 
-def train(model: LpRegressor, data: FaceData, held_out: FaceData, schedule: loop.Schedule, folder: Path) -> None:
-    """Train F, going on from `folder/lp_regressor.pt`; scores on `held_out` go to its log."""
+def train(
+    model: LpRegressor,
+    data: FaceData,
+    held_out: FaceData,
+    schedule: loop.Schedule,
+    folder: Path,
+    name: str = "lp_regressor",
+) -> None:
+    """Train F, going on from `folder/NAME.pt`; scores on `held_out` go to its log.
+
+    The crops' size is the data's: heatmaps are read at any, and most can be learned on small, cheap ones.
+    """
     weights = point_weights().to(schedule.device)
     model.to(schedule.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def make_batch(rng: np.random.Generator) -> FaceBatch:
         return data.batch(rng.integers(0, len(data), schedule.batch), rng, train=True)
 
-    def batch_loss(batch: FaceBatch, _step: int) -> Tensor:
+    def batch_loss(batch: FaceBatch, _step: int) -> tuple[Tensor, dict[str, float]]:
         images = batch.images.to(schedule.device).contiguous(memory_format=torch.channels_last)
         with schedule.autocast():
-            params, alignment = model(images)
-        return loss(model, params, alignment, batch.landmarks.to(schedule.device), weights)
+            heat = model.reader(images)
+        return loss(model, heat, batch.landmarks.to(schedule.device), weights)
 
-    loop.train("lp_regressor", model, schedule, folder, make_batch, batch_loss, lambda: evaluate(model, held_out))
+    loop.train(name, model, schedule, folder, make_batch, batch_loss, lambda: evaluate(model, held_out))

@@ -12,7 +12,8 @@ def _divisible(channels: float) -> int:
     return max(8, int(channels + 4) // 8 * 8)
 
 
-def _conv(inner: int, outer: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True) -> nn.Sequential:
+def conv(inner: int, outer: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True) -> nn.Sequential:
+    """Return a convolution, its batch norm and, if `active`, a ReLU6."""
     layers: list[nn.Module] = [
         nn.Conv2d(inner, outer, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outer),
@@ -28,9 +29,9 @@ class InvertedResidual(nn.Module):
     def __init__(self, inner: int, outer: int, stride: int, expansion: int) -> None:
         super().__init__()
         wide = inner * expansion
-        expand = [_conv(inner, wide, 1)] if expansion != 1 else []
+        expand = [conv(inner, wide, 1)] if expansion != 1 else []
         self.layers = nn.Sequential(
-            *expand, _conv(wide, wide, 3, stride, groups=wide), _conv(wide, outer, 1, active=False)
+            *expand, conv(wide, wide, 3, stride, groups=wide), conv(wide, outer, 1, active=False)
         )
         self.shortcut = stride == 1 and inner == outer
 
@@ -44,17 +45,32 @@ class MobileNetV2(nn.Module):
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         inner = _divisible(32 * width)
-        blocks: list[nn.Module] = [_conv(3, inner, 3, 2)]
+        blocks: list[nn.Module] = [conv(3, inner, 3, 2)]
+        self._channels = [inner]
         for expansion, channels, repeats, stride in _STAGES:
             outer = _divisible(channels * width)
             for repeat in range(repeats):
                 blocks.append(InvertedResidual(inner, outer, stride if repeat == 0 else 1, expansion))
                 inner = outer
+                self._channels.append(outer)
         self.blocks = nn.Sequential(*blocks)
         self.channels = inner
 
     def forward(self, image: Tensor) -> Tensor:
         return self.blocks(image * 2.0 - 1.0)
+
+    def maps(self, image: Tensor, taps: tuple[int, ...]) -> list[Tensor]:
+        """Return the outputs of the blocks `taps`, in order."""
+        x, taken = image * 2.0 - 1.0, []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in taps:
+                taken.append(x)
+        return taken
+
+    def channels_after(self, block: int) -> int:
+        """Return how many channels a block's output has."""
+        return self._channels[block]
 
 
 class Readout(nn.Module):
@@ -63,7 +79,7 @@ class Readout(nn.Module):
     def __init__(self, channels: int, cells: int, outputs: int, squeezed: int = 64, hidden: int = 256) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            _conv(channels, squeezed, 1),
+            conv(channels, squeezed, 1),
             nn.Flatten(),
             nn.Linear(squeezed * cells * cells, hidden),
             nn.BatchNorm1d(hidden),
@@ -98,6 +114,6 @@ def parameter_count(module: nn.Module) -> int:
 
 
 @torch.no_grad()
-def copy_trunk(source: FaceReader, target: FaceReader) -> None:
+def copy_trunk(source: MobileNetV2, target: MobileNetV2) -> None:
     """Start one reader's trunk from another's."""
-    target.trunk.load_state_dict(source.trunk.state_dict())
+    target.load_state_dict(source.state_dict())

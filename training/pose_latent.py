@@ -55,7 +55,7 @@ def train(
     folder: Path,
 ) -> None:
     """Train E on the canonical points that its latent stands for, starting from the LP-regressor's trunk."""
-    copy_trunk(regressor.reader, encoder.reader)
+    copy_trunk(regressor.reader.trunk, encoder.reader.trunk)
     encoder.to(schedule.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     basis = torch.from_numpy(space.basis).to(schedule.device)
     weights = torch.ones(70, device=schedule.device)

@@ -16,7 +16,8 @@ class Recipe:
             `per_shard` samples; as many again are never needed for tests: one shard each.
         landmark_people, control_people, slider_people: people whose landmarks the LPMM, the controls and the
             LP-adaptor's start are fitted on.
-        face_size: side of face pictures; reader_size: of the LP-regressor's and the pose encoder's crops.
+        face_size: side of face pictures; reader_size: of the LP-regressor's and the pose encoder's crops;
+            coarse_size: of the small crops that the LP-regressor learns from first.
         reader_width: MobileNetV2's width multiplier.
         channels: of the generator's features; latent_size: w; k: params.
         *_steps, *_batch: of each model's training.
@@ -30,11 +31,14 @@ class Recipe:
     slider_people: int = 1500
     face_size: int = 160
     reader_size: int = 128
+    coarse_size: int = 96
     reader_width: float = 0.5
     channels: int = 32
     latent_size: int = 40
     k: int = 40
-    lp_regressor_steps: int = 2600
+    coarse_steps: int = 8000
+    coarse_batch: int = 32
+    lp_regressor_steps: int = 4000
     lp_regressor_batch: int = 64
     refiner_steps: int = 1400
     pose_encoder_steps: int = 650
@@ -53,7 +57,9 @@ RECIPES: dict[Size, Recipe] = {
         faces=240,
         groups=400,
         reader_width=1.0,
-        lp_regressor_steps=30000,
+        coarse_steps=15000,
+        coarse_batch=128,
+        lp_regressor_steps=20000,
         lp_regressor_batch=128,
         refiner_steps=6000,
         pose_encoder_steps=8000,
@@ -71,9 +77,12 @@ RECIPES: dict[Size, Recipe] = {
         control_people=6,
         slider_people=20,
         reader_size=64,
+        coarse_size=32,
         reader_width=0.25,
         channels=8,
         latent_size=24,
+        coarse_steps=60,
+        coarse_batch=16,
         lp_regressor_steps=60,
         lp_regressor_batch=16,
         refiner_steps=20,

@@ -55,7 +55,7 @@ def test_a_second_run_trains_nothing_again(toy_run: Path, toy_kit: Path) -> None
 
 
 def test_every_model_learned_something(toy_run: Path) -> None:
-    for name in ("geometry_head", "lp_adaptor_warm", "landmark_refiner"):
+    for name in ("lp_regressor_coarse", "geometry_head", "lp_adaptor_warm", "landmark_refiner"):
         lines = [json.loads(line) for line in (toy_run / f"{name}.jsonl").read_text("utf-8").splitlines()]
         assert lines[-1]["loss"] < lines[0]["loss"], name
 
