@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime import landmarks68
+from lpmm_runtime.crop import CropSquare
 
 Picture = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -26,15 +27,16 @@ class CropJitter:
     turn: float = 6.0
 
 
-def crop_matrix(rng: np.random.Generator, jitter: CropJitter, margin: float) -> Array:
+def crop_matrix(rng: np.random.Generator, jitter: CropJitter, square: CropSquare) -> Array:
     """Return the affine map [2, 3] from a picture's unit square to the unit square of a jittered crop.
 
     Args:
-        margin: how much wider than the aligned crop the picture is.
+        square: the aligned crop, in the picture's unit square.
     """
-    side = np.exp(np.clip(rng.normal(0, jitter.scale), -0.2, 0.2)) / margin
+    side = np.exp(np.clip(rng.normal(0, jitter.scale), -0.2, 0.2)) * square.side
     angle = np.radians(np.clip(rng.normal(0, jitter.turn), -20, 20))
-    centre = 0.5 + np.clip(rng.normal(0, jitter.shift, 2), -0.1, 0.1) / margin
+    shift = np.clip(rng.normal(0, jitter.shift, 2), -0.1, 0.1) * square.side
+    centre = np.array([square.x, square.y]) + shift
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / side
     return np.concatenate([turn, (0.5 - turn @ centre)[:, None]], axis=1).astype(np.float32)
 

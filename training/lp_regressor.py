@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.crop import FOREHEAD, SCALE
+from lpmm_runtime.crop import FOREHEAD, SCALE, square_of_landmarks
 from lpmm_runtime.morphable import LandmarkModel
 from training import augment, loop
 from training.landmark_reader import LandmarkReader, expected_places, heat_loss
-from training.synth.samples import FACE_MARGIN
 
 Array = NDArray[np.float32]
 
@@ -52,7 +51,7 @@ class FaceData:
     def sample(self, row: int, rng: np.random.Generator, train: bool) -> tuple[NDArray[np.uint8], Array, bool]:
         """Return a crop uint8 [s, s, 3], its landmarks [68, 2] in the unit square, and whether it is mirrored."""
         jitter = augment.CropJitter() if train else augment.CropJitter(0.0, 0.0, 0.0)
-        matrix = augment.crop_matrix(rng, jitter, FACE_MARGIN)
+        matrix = augment.crop_matrix(rng, jitter, square_of_landmarks(self.arrays["landmarks"][row]))
         image = augment.cut(self.arrays["images"][row], matrix, self.size)
         landmarks = augment.apply_matrix(matrix, self.arrays["landmarks"][row]).astype(np.float32)
         flip = train and bool(rng.random() < 0.5)

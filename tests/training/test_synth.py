@@ -9,6 +9,8 @@ from lpmm_runtime.crop import square_of_landmarks
 from training.augment import CropJitter, apply_matrix, crop_matrix, cut, distort
 from training.shards import ShardPlan, make_shards, read_all
 from training.synth.facekit import FaceKit
+from training.synth.head import with_brow_edges
+from training.synth.motion import Motion
 from training.synth.people import HELD_OUT, sample_person
 from training.synth.samples import FACE_MARGIN, SampleMaker
 
@@ -33,6 +35,29 @@ def test_a_face_stands_in_its_aligned_crop_with_the_margin_around(maker: SampleM
     square = square_of_landmarks(face.landmarks)
     assert square.side * FACE_MARGIN == pytest.approx(1.0, abs=1e-3)
     assert (square.x, square.y) == pytest.approx((0.5, 0.5), abs=1e-3)
+
+
+def test_the_jaw_is_spaced_evenly_from_the_eyes_down_to_the_chin(maker: SampleMaker) -> None:
+    for seed in range(6):
+        points = maker.face(np.random.default_rng(seed), "train").landmarks
+        gaps = np.linalg.norm(np.diff(points[:17], axis=0), axis=1)
+        # Chords of even arcs: shorter only where the outline bends.
+        assert gaps[:8].max() < 1.35 * gaps[:8].min() and gaps[8:].max() < 1.35 * gaps[8:].min()
+        up = points[27] - points[8]
+        for jaw, corner in ((points[0], points[36]), (points[16], points[45])):
+            assert abs((jaw - corner) @ up) < 0.06 * (up @ up)
+
+
+def test_brow_points_lie_above_the_kits_and_reach_further(maker: SampleMaker) -> None:
+    kit = maker.kit
+    person = sample_person(kit, np.random.default_rng(0), "train")
+    points = maker.sampler.points(person, Motion())[0]
+    inner = {name: np.linalg.norm(points[a] - points[b]) for name, a, b in (("brow", 17, 21), ("eye", 36, 39))}
+    again = with_brow_edges(points)
+    assert np.array_equal(again[:17], points[:17]) and np.array_equal(again[27:], points[27:])
+    assert np.linalg.norm(again[17] - again[21]) == pytest.approx(1.15 * inner["brow"], rel=0.02)
+    rise = again[17:22].mean(axis=0) - points[17:22].mean(axis=0)
+    assert np.linalg.norm(rise) == pytest.approx(0.17 * inner["eye"], rel=0.02) and rise[1] > 0
 
 
 def test_the_source_warped_by_the_flow_is_the_target_where_it_is_visible(maker: SampleMaker) -> None:
@@ -99,7 +124,7 @@ def test_a_jittered_crop_keeps_its_landmarks_on_the_face(maker: SampleMaker) -> 
     marked = np.zeros_like(face.image)
     nose = face.landmarks[30]
     cv2.circle(marked, (int(nose[0] * SIZE), int(nose[1] * SIZE)), 2, (255, 255, 255), -1)
-    matrix = crop_matrix(np.random.default_rng(2), CropJitter(), FACE_MARGIN)
+    matrix = crop_matrix(np.random.default_rng(2), CropJitter(), square_of_landmarks(face.landmarks))
     crop = cut(marked, matrix, 128).max(axis=2)
     row, column = np.unravel_index(crop.argmax(), crop.shape)
     expected = apply_matrix(matrix, nose) * 128

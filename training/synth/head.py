@@ -20,6 +20,10 @@ _NECK_SHARES = {"neck01": 0.15, "neck02": 0.2, "neck03": 0.25, "head": 0.4}
 # The torso turns about this point, decimetres.
 _TORSO_PIVOT = np.array([0.0, 5.5, 0.0])
 
+# iBUG's brow points run along the brow's upper edge from tip to tip; the kit's along its middle and short of the tips.
+# How far the edge lies above, in widths of the eye, and how much longer the whole brow is: measured on the kit's brows.
+_BROW_RISE, _BROW_LENGTH = 0.17, 1.15
+
 # Outward directions of the 17 contour points in the face's own frame (x to the picture's right, y up).
 _CONTOUR_ANGLES = np.linspace(np.pi + 0.12, 2 * np.pi - 0.12, 17)
 _CONTOUR_OUTWARD = np.stack([np.cos(_CONTOUR_ANGLES), np.sin(_CONTOUR_ANGLES)], axis=1)
@@ -82,7 +86,7 @@ def landmark_points(landmark_body: LandmarkBody, head: PosedHead) -> tuple[Array
     """Return world points: landmarks [68, 3], contour candidates [17, c, 3], irises [2, 3] (picture's left first)."""
     posed = landmark_body.body.skinned(head.rest, head.transforms)
     rows = landmark_body.rows
-    fixed = (posed[rows.pairs] * rows.pair_weights[..., None]).sum(axis=1)
+    fixed = with_brow_edges((posed[rows.pairs] * rows.pair_weights[..., None]).sum(axis=1))
     irises = landmark_body.irises
     iris_weights = irises.weights
     rest = irises.rest(head.rest)
@@ -103,7 +107,45 @@ def project_landmarks(points: tuple[Array, Array, Array], camera: Camera) -> tup
     outward = _CONTOUR_OUTWARD[:, :1] * right + _CONTOUR_OUTWARD[:, 1:] * up
     reach = np.einsum("kcd,kd->kc", contour - centre, outward)
     landmarks[:17] = contour[np.arange(17), reach.argmax(axis=1)]
+    landmarks[:17] = evenly_spaced_jaw(landmarks, up)
     return settled_lids(landmarks).astype(np.float32), camera.project(irises).astype(np.float32)
+
+
+def with_brow_edges(points: Array) -> Array:
+    """Return world landmarks [68, 3] whose brow points lie on the brows' upper edges, from tip to tip."""
+    out = points.copy()
+    for brow, corners in ((slice(17, 22), (36, 39)), (slice(22, 27), (42, 45))):
+        inner, outer = points[list(corners)]
+        middle = points[brow].mean(axis=0)
+        rise = middle - 0.5 * (inner + outer)
+        along = points[brow][-1] - points[brow][0]
+        along = along / (np.linalg.norm(along) + 1e-9)
+        rise = rise - along * (rise @ along)
+        rise = rise / (np.linalg.norm(rise) + 1e-9)
+        stretch = ((points[brow] - middle) @ along)[:, None] * (_BROW_LENGTH - 1.0) * along
+        out[brow] = points[brow] + stretch + _BROW_RISE * np.linalg.norm(outer - inner) * rise
+    return out.astype(np.float32)
+
+
+def evenly_spaced_jaw(landmarks: NDArray[np.floating], up: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the 17 jaw points spaced evenly along the outline, from the level of either eye to the chin (iBUG).
+
+    Args:
+        landmarks: [68, 2] with the outline's points in place of the jaw's.
+        up: [2], the face's upward direction in the picture.
+    """
+    halves = []
+    for half, corner in ((landmarks[:9], landmarks[36]), (landmarks[16:7:-1], landmarks[45])):
+        level = corner @ up
+        steps = half[0] - half[1]
+        rise = float(steps @ up)
+        if rise > 1e-6:  # up to the eye's level along the cheek, or back down to it
+            lift = np.clip((level - half[0] @ up) / rise, -0.9, 1.5)
+            half = np.concatenate([(half[0] + lift * steps)[None], half[1:]])
+        length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(half, axis=0), axis=1))])
+        even = np.linspace(0.0, length[-1], 9)
+        halves.append(np.stack([np.interp(even, length, half[:, axis]) for axis in range(2)], axis=1))
+    return np.concatenate([halves[0], halves[1][-2::-1]])
 
 
 def settled_lids(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
