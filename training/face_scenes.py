@@ -13,7 +13,7 @@ from lpmm_runtime import landmarks68
 from lpmm_runtime.crop import face_box
 from training import augment, brushes
 from training.face_cutouts import Cutout, cut_out, dress, take_face_away
-from training.synth.stage import sample_backdrop
+from training.synth.backdrops import sample_backdrop
 
 Array = NDArray[np.float32]
 Picture = NDArray[np.uint8]

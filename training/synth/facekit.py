@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -189,6 +190,7 @@ class FaceKit:
         self.occlusion: Array = arrays.get("ao", np.ones(len(base))).astype(np.float32)
         self.proxies = {name: _proxy(name, info, arrays, len(bones)) for name, info in meta["proxies"].items()}
         self.landmark_rows = _landmark_rows(marks)
+        self._face_colours: dict[str, NDArray[np.float64]] = {}
 
     def textures(self) -> set[str]:
         """Return the texture names that the kit has, without endings."""
@@ -201,6 +203,21 @@ class FaceKit:
             if path.exists():
                 return path
         raise FileNotFoundError(f"the face kit {self.folder} has no texture {name}")
+
+    def face_colour(self, texture: str) -> NDArray[np.float64]:
+        """Return the linear colour [3] of a skin texture in the face: its median over the visible vertices."""
+        if texture not in self._face_colours:
+            image = cv2.imread(str(self.texture_path(texture)), cv2.IMREAD_COLOR)
+            rows = self.landmark_rows
+            marks = (self.body.base[rows.pairs] * rows.pair_weights[..., None]).sum(axis=1)
+            rest = self.body.base[self.render_vertex]
+            low, high = marks[8, 1], marks[27, 1] + 0.5 * (marks[27, 1] - marks[8, 1])
+            uv = self.uv[(rest[:, 2] > marks[0, 2]) & (rest[:, 1] > low) & (rest[:, 1] < high)]
+            height, width = image.shape[:2]
+            column = np.clip(uv[:, 0] * width, 0, width - 1).astype(np.int64)
+            row = np.clip((1.0 - uv[:, 1]) * height, 0, height - 1).astype(np.int64)
+            self._face_colours[texture] = np.median((image[row, column, ::-1] / 255.0) ** 2.2, axis=0)
+        return self._face_colours[texture]
 
     def rows(self, morphs: Mapping[str, float]) -> tuple[Indices, Array]:
         """Return target rows and amounts of a morph mapping; targets that the kit lacks are left out."""

@@ -142,49 +142,84 @@ def sample_expression(rng: np.random.Generator, presets: dict[str, dict[str, flo
             if not spared:
                 controls[stem + side] = float(np.clip(value * rng.uniform(0.85, 1.15), 0, 1))
 
-    if presets and rng.random() < 0.25:
-        chosen = presets[str(rng.choice(sorted(presets)))]
-        strength = rng.uniform(0.4, 1.0)
-        for name, weight in chosen.items():
-            if not any(part in name for part in _PRESET_PARTS_LEFT_OUT):
-                units[name] = strength * weight
-    maybe(0.55, "jawOpen", 1.0, 2.4)
-    pair(0.35, "mouthSmile")
-    pair(0.1, "mouthFrown")
-    pair(0.12, "mouthStretch")
-    maybe(0.17, "mouthPucker", 1.2, 1.6)
-    maybe(0.08, "mouthFunnel", 1.2, 1.6)
-    maybe(0.1, "mouthUpperUp")
-    maybe(0.1, "mouthLowerDown")
-    maybe(0.1, "mouthPress", scale=0.8)
-    maybe(0.08, "mouthShrugLower")
-    if rng.random() < 0.16:
-        maybe(1.0, str(rng.choice(["mouthLeft", "mouthRight"])), scale=0.8)
-    if rng.random() < 0.12:
-        maybe(1.0, str(rng.choice(["jawLeft", "jawRight"])))
-    maybe(0.12, "noseSneer", scale=0.8)
+    if rng.random() < 0.35:
+        _smile_for_the_camera(rng, controls, units, targets)
+    else:
+        if presets and rng.random() < 0.3:
+            chosen = presets[str(rng.choice(sorted(presets)))]
+            strength = rng.uniform(0.4, 1.0)
+            for name, weight in chosen.items():
+                if not any(part in name for part in _PRESET_PARTS_LEFT_OUT):
+                    units[name] = strength * weight
+        maybe(0.55, "jawOpen", 1.0, 2.4)
+        pair(0.35, "mouthSmile")
+        pair(0.1, "mouthFrown")
+        pair(0.12, "mouthStretch")
+        maybe(0.17, "mouthPucker", 1.2, 1.6)
+        maybe(0.08, "mouthFunnel", 1.2, 1.6)
+        maybe(0.1, "mouthUpperUp")
+        maybe(0.1, "mouthLowerDown")
+        maybe(0.1, "mouthPress", scale=0.8)
+        maybe(0.08, "mouthShrugLower")
+        if rng.random() < 0.16:
+            maybe(1.0, str(rng.choice(["mouthLeft", "mouthRight"])), scale=0.8)
+        if rng.random() < 0.12:
+            maybe(1.0, str(rng.choice(["jawLeft", "jawRight"])))
+        maybe(0.12, "noseSneer", scale=0.8)
+        if rng.random() < 0.25:
+            targets["mouth-corner-puller"] = float(rng.beta(1.2, 2.0))
+        if rng.random() < 0.15:
+            targets["mouth-parling"] = 0.8 * float(rng.beta(1.2, 2.0))
+        if rng.random() < 0.1:
+            units["CheeksPump"] = float(rng.beta(1.2, 2.0))
     pair(0.28, "browOuterUp", 1.2, 1.8)
-    pair(0.28, "browDown", 1.2, 1.8)
+    pair(0.16, "browDown", 1.2, 1.8)
     maybe(0.28, "browInnerUp", 1.2, 1.8)
-    if rng.random() < 0.25:
-        targets["mouth-corner-puller"] = float(rng.beta(1.2, 2.0))
-    if rng.random() < 0.15:
-        targets["mouth-parling"] = 0.8 * float(rng.beta(1.2, 2.0))
-    if rng.random() < 0.1:
-        units["CheeksPump"] = float(rng.beta(1.2, 2.0))
-    controls.update(_sample_lids(rng))
+    lids = _sample_lids(rng)
+    controls.update({name: max(value, controls.get(name, 0.0)) for name, value in lids.items()})
+    controls = {name: min(value, 1.0) for name, value in controls.items()}
     gaze = (float(np.clip(rng.normal(0, 10), -28, 28)), float(np.clip(rng.normal(0, 6), -18, 15)))
     return Motion(gaze=gaze, controls=controls, units=units, targets=targets)
+
+
+def _smile_for_the_camera(
+    rng: np.random.Generator, controls: dict[str, float], units: dict[str, float], targets: dict[str, float]
+) -> None:
+    """Add what most people show a camera: a smile, mostly with the upper teeth, up to a laugh with narrow eyes."""
+    smile = float(rng.uniform(0.35, 1.0))
+    width = smile * float(rng.uniform(0.5, 1.4))
+    for side in ("Left", "Right"):
+        controls["mouthSmile" + side] = float(np.clip(smile * rng.normal(0.75, 0.15), 0, 1))
+        if rng.random() < 0.55:
+            controls["eyeSquint" + side] = smile * float(rng.uniform(0.1, 0.7))
+    # Which way the lips part; more of the upper lip's own lift would show gums and push teeth through.
+    parted = rng.random()
+    if parted < 0.4:
+        targets["mouth-corner-puller"] = width
+        targets["mouth-parling"] = smile * float(rng.uniform(0.8, 1.3))
+        units["UpperLipUp"] = smile * float(rng.uniform(0.35, 0.7))
+    elif parted < 0.6:
+        targets["mouth-retraction"] = min(width, 1.2)
+        units["UpperLipUp"] = smile * float(rng.uniform(0.5, 0.8))
+        units["lowerLipDown"] = smile * float(rng.uniform(0.2, 0.5))
+    elif parted < 0.75:
+        targets["mouth-corner-puller"] = width
+        targets["mouth-part-later"] = smile * float(rng.uniform(0.4, 0.8))
+    else:  # lips closed
+        targets["mouth-corner-puller"] = 0.8 * width
+    if parted < 0.75 and rng.random() < 0.45:
+        controls["jawOpen"] = smile * float(rng.beta(1.2, 4.0))
+    units["NasolabialDeepener"] = smile * float(rng.uniform(0.0, 0.8))
 
 
 def _sample_lids(rng: np.random.Generator) -> dict[str, float]:
     relaxed = float(np.clip(rng.normal(0.06, 0.1), 0.0, 0.35))
     kind = rng.random()
-    if kind < 0.11:
+    if kind < 0.08:
         left = right = 1.0
-    elif kind < 0.24:
+    elif kind < 0.2:
         left = right = float(rng.random())
-    elif kind < 0.30:
+    elif kind < 0.26:
         left, right = (1.0, relaxed) if rng.random() < 0.5 else (relaxed, 1.0)
     else:
         left = right = relaxed

@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from training.synth import looks
 from training.synth.facekit import FaceKit
+from training.synth.looks import Beard, Colour, Complexion, Makeup
 
 Split = Literal["train", "test"]
-Colour = tuple[float, float, float]
 
 ETHNICITIES = ("caucasian", "asian", "african")
 
@@ -27,6 +28,9 @@ _SPREAD = {
     "chin": 0.35,
     "cheek": 0.35,
 }
+# The base mesh frowns with a small mouth: its brows are low and fall to the nose.
+_MIDDLE = {"eyebrows-trans-up": 0.2, "eyebrows-angle-up": 0.22, "mouth-scale-horiz-incr": 0.3}
+_BROW_TARGETS = ("eyebrows-left-up", "eyebrows-right-up")
 
 # Test people wear these and train people never do, so that a score is on unseen appearance as well.
 HELD_OUT = {
@@ -104,6 +108,11 @@ class Strands:
     shine: float = 0.0
     # Rest-space height below which a fringe is cut away, decimetres; 0 for none.
     fringe: float = 0.0
+    # Multiplies the coverage: thin to bushy.
+    density: float = 1.0
+    # Tousled hair: how far tufts stand off, decimetres, and how many to a decimetre.
+    tousle: float = 0.0
+    tufts: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -127,10 +136,17 @@ class Person:
     morphs: dict[str, float]
     ethnicity: tuple[float, float, float]
     skin: str = "skin_young_lightskinned_male"
+    skin_colour: Colour = (0.6, 0.22, 0.14)
+    # Brings the texture to that colour; the variation in it keeps this share of its colour.
     skin_tint: Colour = (1.0, 1.0, 1.0)
-    skin_saturation: float = 1.0
+    skin_variation: float = 1.0
     skin_shine: float = 0.08
     skin_gloss: float = 14.0
+    complexion: Complexion = field(default_factory=Complexion)
+    makeup: Makeup = field(default_factory=Makeup)
+    beard: Beard | None = None
+    scalp: float = 0.0
+    scalp_colour: Colour = (0.02, 0.015, 0.01)
     hair: Strands | None = None
     brows: Strands | None = None
     lashes: Strands | None = None
@@ -187,7 +203,7 @@ def mean_person() -> Person:
 def sample_shape(kit: FaceKit, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
     """Return morph weights of a random head and the tags (male, age, ethnicity shares) they were drawn from."""
     male = float(np.clip(rng.normal(0.07, 0.09) if rng.random() < 0.5 else rng.normal(0.93, 0.09), 0, 1))
-    age = float(rng.uniform(0.42, 0.9) if rng.random() > 0.08 else rng.uniform(0.27, 0.42))
+    age = float(rng.uniform(0.42, 0.9) if rng.random() > 0.14 else rng.uniform(0.19, 0.42))
     shares = rng.dirichlet([0.45] * 3)
     ethnicity = (float(shares[0]), float(shares[1]), float(shares[2]))
     morphs = macro_morphs(
@@ -215,8 +231,11 @@ def sample_shape(kit: FaceKit, rng: np.random.Generator) -> tuple[dict[str, floa
         stem = positive[2:] if sided else positive
         if stem not in shared:
             spread = _SPREAD.get(group, 0.2) * AMPLITUDE
-            shared[stem] = float(np.clip(rng.normal(0, spread), -0.9, 0.9))
+            shared[stem] = float(np.clip(rng.normal(_MIDDLE.get(stem, 0.0), spread), -0.9, 0.9))
         add(modifier, shared[stem] + (rng.normal(0, 0.04) if sided else 0.0))
+    raised = float(np.clip(rng.normal(0.35, 0.22), 0.0, 0.9))
+    for people, share in zip(ETHNICITIES, ethnicity, strict=True):
+        morphs |= {f"{people}/{target}": raised * share for target in _BROW_TARGETS}
     for name in kit.asymmetries:
         value = rng.normal(0, 0.18 * AMPLITUDE)
         morphs[name + ("-l" if value > 0 else "-r")] = min(abs(float(value)), 0.6)
@@ -229,24 +248,22 @@ def sample_person(kit: FaceKit, rng: np.random.Generator, split: Split) -> Perso
     morphs, tags = sample_shape(kit, rng)
     female = tags["male"] < 0.5
     sex = "female" if female else "male"
-    dark = tags["african"] > 0.45 + 0.1 * rng.normal()
+    ethnicity = (tags["caucasian"], tags["asian"], tags["african"])
+    darkness = looks.skin_darkness(rng, ethnicity)
+    dark = darkness > 0.62
     textures = kit.textures()
 
     skins = _SKINS[sex, "dark" if dark else "light"]
     skin = _pick(rng, [name for name in skins if name in textures] or sorted(_all_skins() & textures), split)
-    brightness = np.exp(rng.normal(0, 0.12))
-    tint = brightness * np.exp(rng.normal(0, 0.05, 3))
-    tint = tint * np.array([1.0, 0.9, 0.78]) ** (0.8 * tags["asian"] + 0.5 * rng.random())
-    if dark:
-        tint = tint * rng.uniform(1.0, 2.4) * np.array([0.92, 1.0, 1.0])
+    skin_colour = looks.skin_colour(rng, darkness)
+    tint = skin_colour / np.maximum(kit.face_colour(skin), 0.003)
 
     greying = 0.02 + 0.75 * max(0.0, tags["age"] - 0.7)
     light_haired = tags["caucasian"] > 0.5
-    shares = np.array(
-        [0.3, 0.25, 0.18, 0.12, 0.05, greying] if light_haired else [0.65, 0.2, 0.08, 0.02, 0.01, greying]
-    )
+    shares = np.array([0.2, 0.25, 0.22, 0.2, 0.06, greying] if light_haired else [0.65, 0.2, 0.08, 0.02, 0.01, greying])
     base = _HAIR_COLOURS[int(rng.choice(len(shares), p=shares / shares.sum()))]
-    colour = np.array(base) * np.exp(rng.normal(0, 0.2, 3) * [1, 0.4, 0.4])
+    warmth = rng.normal(0.05, 0.12)
+    colour = np.array(base) * np.exp(rng.normal(0, 0.2) + np.array([warmth, 0.0, -warmth]))
 
     irises = [
         "brown",
@@ -263,25 +280,49 @@ def sample_person(kit: FaceKit, rng: np.random.Generator, split: Split) -> Perso
     if tags["caucasian"] < 0.6 or dark:
         irises = ["brown", "brown", "brown", "brownlight"]
     irises = [f"eye_{name}" for name in irises if f"eye_{name}" in textures]
-    yellow = rng.uniform(0.75, 1.0)
+    yellow = rng.uniform(0.85, 1.1)
+    # Brows are mostly darker than the hair, and of every thickness; painted ones are dark and sharp.
+    brow_colour = colour * np.exp(rng.normal(-0.4, 0.35))
+    hair = _sample_hair(kit, rng, sex, _colour(colour), split)
+    shaved = hair is None and not female
     return Person(
         morphs=morphs,
-        ethnicity=(tags["caucasian"], tags["asian"], tags["african"]),
+        ethnicity=ethnicity,
         skin=skin,
-        skin_tint=_colour(np.clip(tint, 0.3, 2.6)),
-        skin_saturation=float(rng.uniform(0.75, 1.05)),
-        skin_shine=float(rng.uniform(0.02, 0.2)),
-        skin_gloss=float(rng.uniform(8, 35)),
-        hair=_sample_hair(kit, rng, sex, _colour(colour), split),
-        brows=_sample_strands(kit, rng, "eyebrows", _colour(np.clip(colour * 0.55, 0.006, 0.2)), 0.4),
-        lashes=_sample_strands(kit, rng, "eyelashes", (0.01, 0.01, 0.01), 0.2),
+        skin_colour=_colour(skin_colour),
+        skin_tint=_colour(tint),
+        skin_variation=float(rng.uniform(0.35, 0.8)),
+        skin_shine=float(rng.uniform(0.01, 0.14) if rng.random() < 0.75 else rng.uniform(0.14, 0.32)),
+        skin_gloss=float(rng.uniform(8, 40)),
+        complexion=looks.sample_complexion(rng, darkness),
+        makeup=looks.sample_makeup(rng, tags),
+        beard=looks.sample_beard(rng, tags, colour),
+        scalp=float(rng.choice([0.0, rng.uniform(0.1, 0.9)]) if shaved else rng.uniform(0.5, 1.0)),
+        scalp_colour=_colour(colour * np.exp(rng.normal(0.1, 0.2))),
+        hair=hair,
+        brows=_sample_strands(
+            kit,
+            rng,
+            "eyebrows",
+            _colour(np.clip(brow_colour, 0.004, 0.25)),
+            0.4,
+            float(np.exp(rng.normal(0.25, 0.45))),
+        ),
+        lashes=_sample_strands(
+            kit,
+            rng,
+            "eyelashes",
+            (0.01, 0.01, 0.01),
+            0.2,
+            float(rng.uniform(0.5, 1.2) if female and rng.random() < 0.6 else rng.uniform(0.1, 0.6)),
+        ),
         eyes="eyes_high" if "eyes_high" in kit.proxies else _of_kind(kit, "eyes")[0],
         iris=str(rng.choice(irises)),
         teeth=str(rng.choice(_of_kind(kit, "teeth"))),
         teeth_tint=(
             float(yellow),
-            float(yellow * rng.uniform(0.9, 0.99)),
-            float(yellow * rng.uniform(0.75, 0.93)),
+            float(yellow * rng.uniform(0.93, 1.0)),
+            float(yellow * rng.uniform(0.8, 0.97)),
         ),
         shirt=_sample_shirt(rng),
         tags=tags,
@@ -314,8 +355,19 @@ def _sample_hair(kit: FaceKit, rng: np.random.Generator, sex: str, colour: Colou
         return None
     proxy = _pick(rng, styles, split)
     texture = kit_hair_texture(kit, proxy)
-    fringe = float(rng.uniform(7.48, 7.68)) if proxy in _FRINGED_HAIR and rng.random() < 0.85 else 0.0
-    return Strands(proxy, texture, colour, float(rng.uniform(0.5, 0.85)), float(rng.uniform(0.02, 0.25)), fringe)
+    fringe = float(rng.uniform(7.42, 7.68)) if proxy in _FRINGED_HAIR and rng.random() < 0.85 else 0.0
+    tousled = rng.random() < 0.6
+    return Strands(
+        proxy,
+        texture,
+        colour,
+        contrast=float(rng.uniform(0.5, 0.95)),
+        shine=float(rng.uniform(0.0, 0.12)),
+        fringe=fringe,
+        density=float(rng.uniform(0.85, 1.3)),
+        tousle=float(rng.uniform(0.01, 0.09)) if tousled else 0.0,
+        tufts=float(np.exp(rng.uniform(np.log(1.5), np.log(9.0)))),
+    )
 
 
 def kit_hair_texture(kit: FaceKit, proxy: str) -> str:
@@ -331,19 +383,20 @@ def kit_hair_texture(kit: FaceKit, proxy: str) -> str:
 
 
 def _sample_strands(
-    kit: FaceKit, rng: np.random.Generator, kind: str, colour: Colour, contrast: float
+    kit: FaceKit, rng: np.random.Generator, kind: str, colour: Colour, contrast: float, density: float
 ) -> Strands | None:
     names = _of_kind(kit, kind)
     if not names:
         return None
     name = str(rng.choice(names))
-    return Strands(name, name, colour, contrast)
+    return Strands(name, name, colour, contrast, density=density)
 
 
 def _sample_shirt(rng: np.random.Generator) -> Shirt:
-    colour = rng.random(3) ** 2 * 0.8 + 0.01
-    grey = colour.mean()
-    colour = grey + (colour - grey) * rng.uniform(0.2, 1.0)
+    # Black, white, grey and blue before the rest.
+    value = rng.choice([0.015, 0.04, 0.12, 0.3, 0.65], p=[0.28, 0.18, 0.18, 0.14, 0.22])
+    hue = rng.random(3) if rng.random() < 0.6 else np.array([0.35, 0.5, 1.0])
+    colour = value * np.exp(rng.normal(0, 0.2)) * (1.0 + rng.uniform(0.0, 1.0) ** 2 * (hue / hue.mean() - 1.0))
     return Shirt(
         offset=float(rng.uniform(0.03, 0.09)),
         colour=_colour(colour),

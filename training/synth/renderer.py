@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from training.synth import shaders
 from training.synth.facekit import FaceKit, skin, vertex_normals
 from training.synth.head import Camera, PosedHead, look_at
+from training.synth.paint import MASKS, paint_masks
 from training.synth.people import Person, Strands
 
 Array = NDArray[np.float32]
@@ -98,7 +99,9 @@ class Renderer:
         self._textures: dict[str, _Texture] = {}
         self._meshes: dict[str, _Mesh] = {}
         base = kit.body.base
-        self._add("body", kit.triangles, kit.uv, kit.render_vertex, base, kit.occlusion)
+        self._masks = paint_masks(kit)
+        self._tufts = _tuft_field()
+        self._add("body", kit.triangles, kit.uv, kit.render_vertex, base, kit.occlusion, self._masks)
         height = base[kit.render_vertex][:, 1]
         torso = kit.triangles[(height[kit.triangles] < _TORSO_TOP).all(axis=1)]
         self._add("shirt", torso, kit.uv, kit.render_vertex, base, kit.occlusion)
@@ -181,13 +184,17 @@ class Renderer:
         render_vertex: NDArray[np.int64],
         rest: Array,
         occlusion: Array,
+        masks: Array | None = None,
     ) -> None:
         gl = self.context
         count = len(render_vertex)
+        masks = np.zeros((len(rest), len(MASKS)), np.float32) if masks is None else masks
         buffer = gl.buffer(reserve=count * 24, dynamic=True)
         source = gl.buffer(reserve=count * 12, dynamic=True)
         fixed = gl.buffer(
-            np.concatenate([uv, occlusion[render_vertex][:, None], rest[render_vertex]], axis=1).astype("f4")
+            np.concatenate(
+                [uv, occlusion[render_vertex][:, None], rest[render_vertex], masks[render_vertex]], axis=1
+            ).astype("f4")
         )
         index = gl.buffer(triangles.astype("i4"))
         self._meshes[name] = _Mesh(
@@ -196,18 +203,21 @@ class Renderer:
             source=source,
             surface=gl.vertex_array(
                 self._surface_program,
-                [(buffer, "3f 3f", "position", "normal"), (fixed, "2f 1f 3f", "uv", "occlusion", "rest")],
+                [
+                    (buffer, "3f 3f", "position", "normal"),
+                    (fixed, "2f 1f 3f 4f 3f", "uv", "occlusion", "rest", "paint", "paint_more"),
+                ],
                 index,
             ),
             shadow=gl.vertex_array(
-                self._shadow_program, [(buffer, "3f 12x", "position"), (fixed, "2f 16x", "uv")], index
+                self._shadow_program, [(buffer, "3f 12x", "position"), (fixed, "2f 44x", "uv")], index
             ),
             motion=gl.vertex_array(
                 self._motion_program,
                 [
                     (buffer, "3f 12x", "position"),
                     (source, "3f", "source"),
-                    (fixed, "2f 4x 3f", "uv", "rest"),
+                    (fixed, "2f 4x 3f 28x", "uv", "rest"),
                 ],
                 index,
             ),
@@ -223,6 +233,10 @@ class Renderer:
         kit = self.kit
         body = kit.body.skinned(head.rest, head.transforms)
         normals = vertex_normals(self._body_faces, body)
+        if person.beard and person.beard.length:
+            grown = (self._masks[:, :3] * (person.beard.moustache, person.beard.chin, person.beard.jaw)).max(axis=1)
+            body = body + normals * (np.float32(person.beard.length) * grown[:, None])
+            normals = vertex_normals(self._body_faces, body)
         self._write(self._meshes["body"], body, normals)
         positions: dict[str, Array] = {"body": body}
         if person.shirt:
@@ -241,6 +255,8 @@ class Renderer:
                 outward = posed - centre
                 outward /= np.linalg.norm(outward, axis=1, keepdims=True)
                 posed = posed + _HAIR_PUSH * outward
+                if person.hair and person.hair.tousle:
+                    posed = posed + self._tousled(proxy.rest(kit.body.base), person.hair, transform)
                 facing = np.where((proxy_normals * outward).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
                 proxy_normals = proxy_normals * facing * 0.5 + outward * 0.6
                 proxy_normals /= np.linalg.norm(proxy_normals, axis=1, keepdims=True)
@@ -249,6 +265,19 @@ class Renderer:
             positions[name] = posed.astype(np.float32)
             self._write(self._meshes[name], positions[name], proxy_normals)
         return PosedMeshes(positions, person)
+
+    def _tousled(self, rest: Array, hair: Strands, transform: Array) -> Array:
+        """Return how far tufts move each vertex of the hair: noise over the resting hair, turned with the head."""
+        cells = self._tufts.shape[0]
+        place = rest * hair.tufts + 17.0 * hair.tousle
+        low = np.floor(place).astype(np.int64)
+        share = (place - low).astype(np.float32)
+        moved = np.zeros((len(rest), 3), np.float32)
+        for corner in np.ndindex(2, 2, 2):
+            weight = np.prod(np.where(corner, share, 1 - share), axis=1, keepdims=True)
+            at = (low + corner) % cells
+            moved += weight * self._tufts[at[:, 0], at[:, 1], at[:, 2]]
+        return (hair.tousle * moved @ transform[:, :3].T).astype(np.float32)
 
     def _draw_shadow(self, person: Person, meshes: PosedMeshes, light: Lighting) -> NDArray[np.float64]:
         if not light.shadow:
@@ -307,11 +336,14 @@ class Renderer:
             "ambient_slope": light.ambient_slope.T,
             "exposure": light.exposure,
             "fringe": 0.0,
+            "density": 1.0,
+            **_paint(person),
         }.items():
             _set(program, name, value)
 
         gl.enable(moderngl.CULL_FACE)
-        _set(program, "saturation", person.skin_saturation)
+        _set(program, "variation", person.skin_variation)
+        _set(program, "skin_colour", person.skin_colour)
         self._draw("body", person.skin, shaders.SKIN, person.skin_tint, person.skin_shine, person.skin_gloss)
         gl.disable(moderngl.CULL_FACE)
         if person.shirt:
@@ -354,6 +386,7 @@ class Renderer:
         _set(program, "contrast", strands.contrast)
         _set(program, "gain", self._texture(strands.texture).gain)
         _set(program, "depth_bias", depth_bias)
+        _set(program, "density", strands.density)
         self._draw(strands.proxy, strands.texture, shaders.STRANDS, strands.colour, strands.shine, 30.0)
         _set(program, "depth_bias", 0.0)
 
@@ -400,6 +433,26 @@ def _set(program: moderngl.Program, name: str, value: object) -> None:
             member.write(np.ascontiguousarray(value, "f4").tobytes())
         else:
             member.value = value
+
+
+def _paint(person: Person) -> dict[str, object]:
+    """Return the uniforms of what is painted on a skin."""
+    beard, makeup, complexion = person.beard, person.makeup, person.complexion
+    return {
+        "beard": (beard.moustache, beard.chin, beard.jaw) if beard else (0.0, 0.0, 0.0),
+        "beard_colour": beard.colour if beard else (0.0, 0.0, 0.0),
+        "scalp": person.scalp,
+        "scalp_colour": person.scalp_colour,
+        "lip_paint": (*makeup.lip_colour, makeup.lips),
+        "lid_paint": (*makeup.lid_colour, makeup.lids),
+        "blush": makeup.blush,
+        "complexion": (complexion.blotches, complexion.freckles, complexion.pores),
+    }
+
+
+def _tuft_field(cells: int = 16) -> Array:
+    """Return a repeating field of directions [c, c, c, 3] that tousled hair follows."""
+    return np.random.default_rng(3).uniform(-1, 1, (cells, cells, cells, 3)).astype(np.float32)
 
 
 def _headless_context() -> moderngl.Context:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.synth.backdrops import sample_backdrop
 from training.synth.canonical import CanonicalFrame
 from training.synth.facekit import FaceKit
 from training.synth.head import (
@@ -21,7 +22,7 @@ from training.synth.head import (
 from training.synth.motion import CONTROL_POSES, Motion, sample_expression, sample_head_angles
 from training.synth.people import Person, Split, sample_person
 from training.synth.renderer import PosedMeshes, Renderer, Stage
-from training.synth.stage import sample_backdrop, sample_lighting
+from training.synth.stage import sample_lighting
 
 Array = NDArray[np.float32]
 

@@ -6,12 +6,17 @@ SKIN, CLOTH, STRANDS, EYE, CORNEA, MOUTH = range(6)
 
 SURFACE_VERTEX = """
 #version 330
-in vec3 position; in vec3 normal; in vec2 uv; in float occlusion; in vec3 rest;
+in vec3 position; in vec3 normal; in vec2 uv; in float occlusion; in vec3 rest; in vec4 paint; in vec3 paint_more;
 uniform mat4 view_projection; uniform mat4 shadow_matrix; uniform float depth_bias;
+uniform vec3 beard; uniform float scalp;
+out vec4 painted;                               // beard, lips, lids, cheeks
+out float shaved;
 out vec3 world; out vec3 world_normal; out vec2 texcoord; out float baked; out vec4 shadow_coord;
 out vec3 rest_position;
 void main() {
     world = position; world_normal = normal; texcoord = uv; baked = occlusion; rest_position = rest;
+    painted = vec4(max(max(paint.x * beard.x, paint.y * beard.y), paint.z * beard.z), paint.w, paint_more.xy);
+    shaved = paint_more.z * scalp;
     shadow_coord = shadow_matrix * vec4(position + normal * 0.03, 1.0);
     gl_Position = view_projection * vec4(position, 1.0);
     gl_Position.z -= depth_bias * gl_Position.w;
@@ -21,10 +26,13 @@ void main() {
 SURFACE_FRAGMENT = """
 #version 330
 in vec3 world; in vec3 world_normal; in vec2 texcoord; in float baked; in vec4 shadow_coord; in vec3 rest_position;
+in vec4 painted; in float shaved;
 out vec4 colour;
+uniform vec3 beard_colour, scalp_colour; uniform vec4 lip_paint, lid_paint; uniform float blush;
+uniform vec3 complexion; uniform float density;
 uniform sampler2D albedo_map; uniform sampler2DShadow shadow_map; uniform float shadow_on;
 uniform int material; uniform vec3 eye_place;
-uniform vec3 tint; uniform float saturation; uniform float contrast; uniform float gain;
+uniform vec3 tint, skin_colour; uniform float variation; uniform float contrast; uniform float gain;
 uniform float shine; uniform float gloss; uniform float darkening;
 uniform vec2 alpha_range;                       // fragments outside [x, y) are dropped
 uniform vec3 key_direction, key_colour, fill_direction, fill_colour;
@@ -33,18 +41,42 @@ uniform vec3 neckline; uniform vec3 stripes; uniform float fringe;
 
 float hash(vec2 q) { return fract(sin(dot(q, vec2(12.9898, 78.233))) * 43758.5453); }
 
+float cloud(vec2 q) {                            // value noise, 0 to 1
+    vec2 cell = floor(q), t = smoothstep(0.0, 1.0, q - cell);
+    return mix(mix(hash(cell), hash(cell + vec2(1, 0)), t.x),
+               mix(hash(cell + vec2(0, 1)), hash(cell + vec2(1, 1)), t.x), t.y);
+}
+
 void main() {
     vec4 texel = texture(albedo_map, texcoord);
     vec3 n = normalize(world_normal);
     vec3 view = normalize(eye_place - world);
     vec3 albedo = pow(texel.rgb, vec3(2.2));
     vec3 wrap = vec3(0.0);
-    float alpha = 1.0, occlusion = baked, direct = 1.0;
+    float alpha = 1.0, occlusion = baked, direct = 1.0, matte = 1.0, shade = 1.0;
     if (!gl_FrontFacing && material != 0) n = -n;
 
     if (material == 0) {                        // skin: red light bleeds past the terminator
-        albedo *= tint;
-        albedo = mix(vec3(dot(albedo, vec3(0.3, 0.5, 0.2))), albedo, saturation);
+        vec3 varied = albedo * tint / skin_colour;
+        albedo = skin_colour * mix(vec3(dot(varied, vec3(0.3, 0.5, 0.2))), varied, variation);
+        // Paint stays on the skin: its noise is laid out on the resting body.
+        vec2 place = rest_position.xy + vec2(0.37, 0.11) * rest_position.z;
+        float blotch = cloud(place * 5.0) + 0.5 * cloud(place * 13.0) - 0.75;
+        albedo *= 1.0 + complexion.x * blotch * vec3(0.6, 1.2, 1.2);
+        float speck = smoothstep(0.68, 0.9, cloud(place * 70.0)) * smoothstep(0.2, 0.8, cloud(place * 4.0 + 9.0))
+            * smoothstep(0.5, 1.0, painted.w + 0.6);
+        albedo *= 1.0 - complexion.y * speck * vec3(0.55, 0.8, 0.9);
+        albedo *= mix(vec3(1.0), vec3(1.05, 0.72, 0.72), blush * painted.w);
+        albedo = mix(albedo, lid_paint.rgb, lid_paint.a * painted.z);
+        albedo = mix(albedo, lip_paint.rgb, lip_paint.a * painted.y);
+        float strand = 0.7 + 0.6 * mix(hash(floor(place * vec2(190.0, 90.0))), cloud(place * vec2(60.0, 22.0)), 0.6);
+        float hairy = clamp(painted.x * (1.0 + 0.9 * (strand - 1.0)) - 0.12 * (1.0 - painted.x) * blotch, 0.0, 1.0);
+        albedo = mix(albedo, beard_colour * strand, hairy);
+        float stubble = clamp(shaved * (1.0 + 0.6 * (strand - 1.0)) + 0.25 * shaved * blotch, 0.0, 1.0);
+        albedo = mix(albedo, scalp_colour * strand, stubble);
+        matte = 1.0 - 0.75 * max(hairy, stubble) + 0.6 * painted.y;
+        n = normalize(n + complexion.z * (vec3(hash(floor(place * 90.0)), hash(floor(place * 90.0) + 7.0),
+            hash(floor(place * 90.0) + 3.0)) - 0.5));
         wrap = vec3(0.35, 0.2, 0.15);
     } else if (material == 1) {                 // cloth, cut at the neckline
         float collar = neckline.x - neckline.y * exp(-rest_position.x * rest_position.x * neckline.z)
@@ -54,7 +86,7 @@ void main() {
         albedo = mix(tint, tint * stripes.y, stripe * stripes.z);
         albedo *= 0.9 + 0.2 * hash(floor(rest_position.xy * 40.0));
     } else if (material == 2) {                 // hair, brows, lashes
-        alpha = texel.a;
+        alpha = min(texel.a * density, 1.0);
         if (alpha < alpha_range.x || alpha >= alpha_range.y) discard;
         float ragged = hash(floor(rest_position.xx * 65.0));
         if (fringe > 0.0 && rest_position.z > 0.75 && abs(rest_position.x) < 0.66 + 0.06 * ragged
@@ -71,7 +103,7 @@ void main() {
         albedo = vec3(0.0);
     } else {                                    // teeth and tongue, in the mouth's shade
         albedo *= tint;
-        occlusion *= 0.45 * darkening; direct = 0.65 * darkening;
+        occlusion *= 0.75 * darkening; direct = 0.85 * darkening; shade = 0.5;
     }
 
     float lit = 1.0;
@@ -80,6 +112,7 @@ void main() {
         lit = 0.0;
         for (int i = 0; i < 4; ++i)
             lit += 0.25 * texture(shadow_map, vec3(s.xy + (vec2(i & 1, i >> 1) - 0.5) * 0.0035, s.z - 0.002));
+        lit = mix(1.0, lit, shade);
     }
     vec3 key = clamp((dot(n, key_direction) + wrap) / (1.0 + wrap), 0.0, 1.0) * lit;
     vec3 fill = clamp((dot(n, fill_direction) + wrap) / (1.0 + wrap), 0.0, 1.0);
@@ -92,7 +125,7 @@ void main() {
     float tight = pow(max(dot(n, normalize(key_direction + view)), 0.0), gloss) * lit;
     float broad = pow(max(dot(n, normalize(key_direction + view)), 0.0), gloss * 0.25) * lit;
     float other = pow(max(dot(n, normalize(fill_direction + view)), 0.0), gloss);
-    sum += (shine * (tight + 0.35 * broad) * key_colour + shine * other * fill_colour
+    sum += matte * (shine * (tight + 0.35 * broad) * key_colour + shine * other * fill_colour
         + fresnel * sky * 0.25 * min(shine * 4.0, 1.0)) * occlusion;
     sum = 1.0 - exp(-sum * exposure);
     colour = vec4(pow(sum, vec3(1.0 / 2.2)), alpha);
