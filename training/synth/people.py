@@ -9,6 +9,7 @@ import numpy as np
 from training.synth import looks
 from training.synth.facekit import FaceKit
 from training.synth.looks import Beard, Colour, Complexion, Makeup
+from training.synth.wear import Glasses, Headgear, sample_glasses, sample_headgear
 
 Split = Literal["train", "test"]
 
@@ -28,9 +29,17 @@ _SPREAD = {
     "chin": 0.35,
     "cheek": 0.35,
 }
-# The base mesh frowns with a small mouth: its brows are low and fall to the nose.
-_MIDDLE = {"eyebrows-trans-up": 0.2, "eyebrows-angle-up": 0.22, "mouth-scale-horiz-incr": 0.3}
-_BROW_TARGETS = ("eyebrows-left-up", "eyebrows-right-up")
+# The base mesh is no average face: its brows lie at 0.18 of the outer eye corners' distance above the eyes where
+# anthropometry says about 0.25, its mouth is narrow and its lips are full.
+_MIDDLE = {
+    "eyebrows-trans-up": 0.3,
+    "mouth-scale-horiz-incr": 0.3,
+    "mouth-upperlip-height-incr": -0.3,
+    "mouth-lowerlip-height-incr": -0.25,
+}
+_BROW_TARGETS = tuple(
+    f"eyebrows-{side}-{part}" for side in ("left", "right") for part in ("up", "inner-up", "extern-up")
+)
 
 # Test people wear these and train people never do, so that a score is on unseen appearance as well.
 HELD_OUT = {
@@ -155,6 +164,8 @@ class Person:
     teeth: str = "teeth_base"
     teeth_tint: Colour = (0.8, 0.77, 0.7)
     shirt: Shirt | None = None
+    headgear: Headgear | None = None
+    glasses: Glasses | None = None
     tags: dict[str, float] = field(default_factory=dict)
 
 
@@ -233,7 +244,7 @@ def sample_shape(kit: FaceKit, rng: np.random.Generator) -> tuple[dict[str, floa
             spread = _SPREAD.get(group, 0.2) * AMPLITUDE
             shared[stem] = float(np.clip(rng.normal(_MIDDLE.get(stem, 0.0), spread), -0.9, 0.9))
         add(modifier, shared[stem] + (rng.normal(0, 0.04) if sided else 0.0))
-    raised = float(np.clip(rng.normal(0.35, 0.22), 0.0, 0.9))
+    raised = float(np.clip(rng.normal(0.65, 0.3), 0.0, 1.4))
     for people, share in zip(ETHNICITIES, ethnicity, strict=True):
         morphs |= {f"{people}/{target}": raised * share for target in _BROW_TARGETS}
     for name in kit.asymmetries:
@@ -325,6 +336,8 @@ def sample_person(kit: FaceKit, rng: np.random.Generator, split: Split) -> Perso
             float(yellow * rng.uniform(0.8, 0.97)),
         ),
         shirt=_sample_shirt(rng),
+        headgear=sample_headgear(rng),
+        glasses=sample_glasses(rng),
         tags=tags,
     )
 

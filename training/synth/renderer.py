@@ -13,6 +13,7 @@ from training.synth.facekit import FaceKit, skin, vertex_normals
 from training.synth.head import Camera, PosedHead, look_at
 from training.synth.paint import MASKS, paint_masks
 from training.synth.people import Person, Strands
+from training.synth.wear import GlassesMesh, HeadgearMesh
 
 Array = NDArray[np.float32]
 
@@ -23,6 +24,8 @@ LAYERS = {"background": 0, "skin": 1, "cloth": 2, "eyes": 3, "teeth": 4, "tongue
 _HAIR_PUSH = 0.018
 _TORSO_TOP = 6.7
 _SHADOW_SIZE = 512
+# What headgear cuts away, in the shaders' `part`; hair is 2.
+_PARTS = {"headgear": 1.0, "body": 3.0}
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Renderer:
         self._backdrop_texture: moderngl.Texture | None = None
         self._textures: dict[str, _Texture] = {}
         self._meshes: dict[str, _Mesh] = {}
+        self._plain_faces: dict[str, NDArray[np.int64]] = {}
         base = kit.body.base
         self._masks = paint_masks(kit)
         self._tufts = _tuft_field()
@@ -108,6 +112,11 @@ class Renderer:
         for name, proxy in kit.proxies.items():
             rest = proxy.rest(base)
             self._add(name, proxy.triangles, proxy.uv, proxy.render_vertex, rest, np.ones(len(rest), np.float32))
+        self._headgear = HeadgearMesh(kit)
+        self._glasses = GlassesMesh(kit)
+        self._add_plain("headgear", self._headgear.triangles, self._headgear.all_rest)
+        self._add_plain("glasses", self._glasses.triangles, np.zeros((self._glasses.count, 3), np.float32))
+        self._add_plain("lenses", self._glasses.lens_triangles, np.zeros((self._glasses.lens_count, 3), np.float32))
         self._body_faces = kit.render_vertex[kit.triangles]
         self._proxy_faces = {name: proxy.render_vertex[proxy.triangles] for name, proxy in kit.proxies.items()}
 
@@ -148,7 +157,9 @@ class Renderer:
             (shirt.neck_height, shirt.neck_depth, shirt.neck_narrowness) if shirt else (99, 0, 1),
         )
         _set(program, "fringe", person.hair.fringe if person.hair else 0.0)
+        self._set_gear(program, person)
         for name, layer, texture in self._layers(person):
+            _set(program, "part", _PARTS.get(name, 2.0 if layer == "hair" else 0.0))
             mesh = self._meshes[name]
             self._write(mesh, target.positions[name], None)
             mesh.source.write(np.ascontiguousarray(source.positions[name][mesh.render_vertex], "f4"))
@@ -171,6 +182,10 @@ class Renderer:
         layers += [(name, "tongue", None) for name in self._tongues()]
         if person.hair:
             layers.append((person.hair.proxy, "hair", person.hair.texture))
+        if person.headgear:
+            layers.append(("headgear", "hair", None))
+        if person.glasses:
+            layers.append(("glasses", "skin", None))
         return layers
 
     def _tongues(self) -> list[str]:
@@ -210,7 +225,9 @@ class Renderer:
                 index,
             ),
             shadow=gl.vertex_array(
-                self._shadow_program, [(buffer, "3f 12x", "position"), (fixed, "2f 44x", "uv")], index
+                self._shadow_program,
+                [(buffer, "3f 12x", "position"), (fixed, "2f 4x 3f 28x", "uv", "rest")],
+                index,
             ),
             motion=gl.vertex_array(
                 self._motion_program,
@@ -223,6 +240,12 @@ class Renderer:
             ),
         )
 
+    def _add_plain(self, name: str, triangles: NDArray[np.int64], rest: Array) -> None:
+        """Add a mesh without a texture."""
+        count = len(rest)
+        self._add(name, triangles, np.zeros((count, 2), np.float32), np.arange(count), rest, np.ones(count, np.float32))
+        self._plain_faces[name] = triangles
+
     def _write(self, mesh: _Mesh, positions: Array, normals: Array | None) -> None:
         if normals is None:
             normals = np.zeros_like(positions)
@@ -233,7 +256,8 @@ class Renderer:
         kit = self.kit
         body = kit.body.skinned(head.rest, head.transforms)
         normals = vertex_normals(self._body_faces, body)
-        if person.beard and person.beard.length:
+        hooded = person.headgear is not None and person.headgear.kind == "hood"
+        if person.beard and person.beard.length and not hooded:
             grown = (self._masks[:, :3] * (person.beard.moustache, person.beard.chin, person.beard.jaw)).max(axis=1)
             body = body + normals * (np.float32(person.beard.length) * grown[:, None])
             normals = vertex_normals(self._body_faces, body)
@@ -264,6 +288,19 @@ class Renderer:
                 proxy_normals = np.tile(transform[:, :3] @ np.array([0, 0.3, 0.95], np.float32), (len(posed), 1))
             positions[name] = posed.astype(np.float32)
             self._write(self._meshes[name], positions[name], proxy_normals)
+        worn: dict[str, tuple[Array, Array | None]] = {}
+        if person.headgear:
+            worn["headgear"] = self._headgear.place(person.headgear, head.rest), self._headgear.all_weights
+        if person.glasses:
+            frames, lenses = self._glasses.place(person.glasses, head.rest)
+            worn |= {"glasses": (frames, None), "lenses": (lenses, None)}
+        for name, (rest, weights) in worn.items():
+            if weights is None:
+                posed = rest @ transform[:, :3].T + transform[:, 3]
+            else:
+                posed = skin(rest, weights, head.transforms)
+            positions[name] = posed.astype(np.float32)
+            self._write(self._meshes[name], positions[name], vertex_normals(self._plain_faces[name], posed))
         return PosedMeshes(positions, person)
 
     def _tousled(self, rest: Array, hair: Strands, transform: Array) -> Array:
@@ -295,13 +332,28 @@ class Renderer:
         self.context.disable(moderngl.BLEND | moderngl.CULL_FACE)
         _set(self._shadow_program, "shadow_matrix", matrix.T)
         _set(self._shadow_program, "alpha_minimum", 0.0)
+        _set(self._shadow_program, "part", 3.0)
+        self._set_gear(self._shadow_program, person)
         self._meshes["body"].shadow.render()
+        _set(self._shadow_program, "part", 0.0)
+        if person.glasses:
+            self._meshes["glasses"].shadow.render()
+        if person.headgear:
+            _set(self._shadow_program, "part", 1.0)
+            self._meshes["headgear"].shadow.render()
+        _set(self._shadow_program, "part", 2.0)
         hair = person.hair
         if hair and not hair.fringe:
             self._texture(hair.texture).texture.use(0)
             _set(self._shadow_program, "alpha_minimum", 0.5)
             self._meshes[hair.proxy].shadow.render()
         return matrix
+
+    def _set_gear(self, program: moderngl.Program, person: Person) -> None:
+        gear, bridge = person.headgear, self._headgear.bridge
+        kind = 0.0 if gear is None else {"hat": 1.0, "hood": 2.0}[gear.kind]
+        _set(program, "gear", (kind, bridge[1] + gear.level, gear.slope, gear.reach) if gear else (0.0, 0.0, 1.0, 1.0))
+        _set(program, "gear_depth", float(bridge[2]))
 
     def _draw_backdrop(self, backdrop: NDArray[np.uint8]) -> None:
         gl = self.context
@@ -340,6 +392,7 @@ class Renderer:
             **_paint(person),
         }.items():
             _set(program, name, value)
+        self._set_gear(program, person)
 
         gl.enable(moderngl.CULL_FACE)
         _set(program, "variation", person.skin_variation)
@@ -351,6 +404,13 @@ class Renderer:
             _set(program, "neckline", (shirt.neck_height, shirt.neck_depth, shirt.neck_narrowness))
             _set(program, "stripes", (shirt.stripe_slant, shirt.stripe_gain, float(shirt.striped)))
             self._draw("shirt", person.skin, shaders.CLOTH, shirt.colour, 0.02, 8.0)
+        if person.headgear:
+            gear = person.headgear
+            _set(program, "stripes", gear.stripes)
+            self._draw("headgear", person.skin, shaders.HEADGEAR, gear.colour, 0.02, 8.0)
+        if person.glasses:
+            frame = person.glasses
+            self._draw("glasses", person.skin, shaders.FRAME, frame.colour, frame.shine, 60.0)
         self._draw(person.eyes, person.iris, shaders.EYE, (1, 1, 1), 0.25, 120.0)
         _set(program, "darkening", 1.15)
         self._draw(person.teeth, self._shared_texture("teeth"), shaders.MOUTH, person.teeth_tint, 0.2, 40.0)
@@ -377,6 +437,9 @@ class Renderer:
             self._draw_strands(person.hair, (0.55, 2.0), 0.0)
             self._picture.depth_mask = False
             self._draw_strands(person.hair, (0.03, 0.55), 0.0)
+        if person.glasses:
+            _set(program, "density", person.glasses.lens_cover)
+            self._draw("lenses", person.skin, shaders.LENS, person.glasses.lens_colour, 0.9, 90.0)
         self._picture.depth_mask = True
         gl.disable(moderngl.BLEND)
 

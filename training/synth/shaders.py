@@ -2,7 +2,22 @@
 """GLSL of the head renderer: one forward pass with materials, a shadow map, a backdrop, and the motion pass."""
 
 # Materials, in the fragment shader's `material`.
-SKIN, CLOTH, STRANDS, EYE, CORNEA, MOUTH = range(6)
+SKIN, CLOTH, STRANDS, EYE, CORNEA, MOUTH, HEADGEAR, FRAME, LENS = range(9)
+
+# How far a point of the resting head lies under a hat (1) or in a hood (2); negative where it shows.
+_GEAR = """
+uniform vec4 gear; uniform float gear_depth;
+float gear_cover(vec3 q) {
+    float opening = length(vec2(q.x / gear.z, (q.y - gear.y) / gear.w)) - 1.0;
+    if (gear.x > 1.5) return max(opening, 4.0 * (gear_depth - 0.95 - q.z));
+    return gear.x > 0.5 ? q.y - gear.y - gear.z * (q.z - gear_depth) : -1.0;
+}
+bool hidden(vec3 q, float part) {                // parts: 1 the headgear, 2 hair, 3 skin
+    float cover = gear_cover(q);
+    return part == 1.0 && (cover < 0.0 || gear.x > 1.5 && q.y < gear.y - 1.5)
+        || part == 2.0 && cover > 0.0 || part == 3.0 && cover > 0.08 && q.y > gear.y - 0.7 * gear.w;
+}
+"""
 
 SURFACE_VERTEX = """
 #version 330
@@ -23,8 +38,12 @@ void main() {
 }
 """
 
-SURFACE_FRAGMENT = """
+SURFACE_FRAGMENT = (
+    """
 #version 330
+"""
+    + _GEAR
+    + """
 in vec3 world; in vec3 world_normal; in vec2 texcoord; in float baked; in vec4 shadow_coord; in vec3 rest_position;
 in vec4 painted; in float shaved;
 out vec4 colour;
@@ -57,6 +76,7 @@ void main() {
     if (!gl_FrontFacing && material != 0) n = -n;
 
     if (material == 0) {                        // skin: red light bleeds past the terminator
+        if (hidden(rest_position, 3.0)) discard;
         vec3 varied = albedo * tint / skin_colour;
         albedo = skin_colour * mix(vec3(dot(varied, vec3(0.3, 0.5, 0.2))), varied, variation);
         // Paint stays on the skin: its noise is laid out on the resting body.
@@ -87,7 +107,7 @@ void main() {
         albedo *= 0.9 + 0.2 * hash(floor(rest_position.xy * 40.0));
     } else if (material == 2) {                 // hair, brows, lashes
         alpha = min(texel.a * density, 1.0);
-        if (alpha < alpha_range.x || alpha >= alpha_range.y) discard;
+        if (alpha < alpha_range.x || alpha >= alpha_range.y || gear_cover(rest_position) > 0.0) discard;
         float ragged = hash(floor(rest_position.xx * 65.0));
         if (fringe > 0.0 && rest_position.z > 0.75 && abs(rest_position.x) < 0.66 + 0.06 * ragged
             && rest_position.y < fringe + rest_position.x * rest_position.x * 0.25 + 0.10 * ragged) discard;
@@ -101,6 +121,17 @@ void main() {
     } else if (material == 4) {                 // cornea: the rest of it, added as reflection
         if (texel.a >= 0.5) discard;
         albedo = vec3(0.0);
+    } else if (material == 6) {                 // hats and hoods
+        if (hidden(rest_position, 1.0)) discard;
+        float band = step(0.5, fract(rest_position.y * 4.0 + stripes.x * rest_position.x));
+        albedo = mix(tint, tint * stripes.y, band * stripes.z);
+        albedo *= 0.85 + 0.3 * cloud(world.xy * 9.0) * hash(floor(rest_position.xy * 60.0));
+        occlusion = 0.9;
+    } else if (material == 7) {                 // frames
+        albedo = tint;
+    } else if (material == 8) {                 // lenses
+        albedo = tint;
+        alpha = clamp(density + 0.5 * pow(1.0 - abs(dot(n, view)), 3.0), 0.0, 1.0);
     } else {                                    // teeth and tongue, in the mouth's shade
         albedo *= tint;
         occlusion *= 0.75 * darkening; direct = 0.85 * darkening; shade = 0.5;
@@ -131,6 +162,7 @@ void main() {
     colour = vec4(pow(sum, vec3(1.0 / 2.2)), alpha);
 }
 """
+)
 
 BACKDROP_VERTEX = """
 #version 330
@@ -147,15 +179,23 @@ void main() { colour = vec4(texture(backdrop, texcoord).rgb, 0.0); }
 
 SHADOW_VERTEX = """
 #version 330
-in vec3 position; in vec2 uv; uniform mat4 shadow_matrix; out vec2 texcoord;
-void main() { texcoord = uv; gl_Position = shadow_matrix * vec4(position, 1.0); }
+in vec3 position; in vec2 uv; in vec3 rest; uniform mat4 shadow_matrix; out vec2 texcoord; out vec3 rest_position;
+void main() { texcoord = uv; rest_position = rest; gl_Position = shadow_matrix * vec4(position, 1.0); }
 """
 
-SHADOW_FRAGMENT = """
+SHADOW_FRAGMENT = (
+    """
 #version 330
-in vec2 texcoord; uniform sampler2D albedo_map; uniform float alpha_minimum;
-void main() { if (alpha_minimum > 0.0 && texture(albedo_map, texcoord).a < alpha_minimum) discard; }
 """
+    + _GEAR
+    + """
+in vec2 texcoord; in vec3 rest_position; uniform sampler2D albedo_map; uniform float alpha_minimum; uniform float part;
+void main() {
+    if (hidden(rest_position, part)) discard;
+    if (alpha_minimum > 0.0 && texture(albedo_map, texcoord).a < alpha_minimum) discard;
+}
+"""
+)
 
 # Where each visible surface point was in another frame: (x, y, depth) in that frame's NDC, and the layer.
 MOTION_VERTEX = """
@@ -169,19 +209,26 @@ void main() {
 }
 """
 
-MOTION_FRAGMENT = """
+MOTION_FRAGMENT = (
+    """
 #version 330
+"""
+    + _GEAR
+    + """
 in vec4 source_clip; in vec2 texcoord; in vec3 rest_position; out vec4 motion;
 uniform sampler2D albedo_map; uniform float alpha_minimum; uniform float layer;
-uniform vec3 neckline; uniform float fringe;
+uniform vec3 neckline; uniform float fringe; uniform float part;
 float hash(vec2 q) { return fract(sin(dot(q, vec2(12.9898, 78.233))) * 43758.5453); }
 void main() {
+    if (hidden(rest_position, part)) discard;
     if (layer == 2.0 && rest_position.y > neckline.x - neckline.y
         * exp(-rest_position.x * rest_position.x * neckline.z) * step(0.0, rest_position.z)) discard;
     if (alpha_minimum > 0.0 && texture(albedo_map, texcoord).a < alpha_minimum) discard;
     float ragged = hash(floor(rest_position.xx * 65.0));
-    if (layer == 6.0 && fringe > 0.0 && rest_position.z > 0.75 && abs(rest_position.x) < 0.66 + 0.06 * ragged
+    if (layer == 6.0 && part == 2.0 && fringe > 0.0 && rest_position.z > 0.75
+        && abs(rest_position.x) < 0.66 + 0.06 * ragged
         && rest_position.y < fringe + rest_position.x * rest_position.x * 0.25 + 0.10 * ragged) discard;
     motion = vec4(source_clip.xyz / source_clip.w, layer);
 }
 """
+)
