@@ -99,8 +99,9 @@ def train(
         drivers = rng.integers(0, len(groups.landmarks), schedule.batch)
         chosen = rng.integers(0, frames, schedule.batch)
         images = torch.from_numpy(groups.images[drivers, chosen]).permute(0, 3, 1, 2).float() / 255.0
-        crops = _aligned(images, torch.from_numpy(groups.landmarks[drivers, chosen]), regressor.reader.size)
-        return AdaptorBatch(identity, regressor(crops)[0], encoder(crops))
+        landmarks = torch.from_numpy(groups.landmarks[drivers, chosen])
+        params, _ = regressor(_aligned(images, landmarks, regressor.reader.size))
+        return AdaptorBatch(identity, params, encoder(_aligned(images, landmarks, encoder.reader.size)))
 
     with torch.no_grad():
         rng = np.random.default_rng(schedule.seed)

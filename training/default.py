@@ -97,9 +97,14 @@ class DefaultRun:
     @cached_property
     def faces(self) -> tuple[lp_regressor.FaceData, lp_regressor.FaceData]:
         """Train and test pictures."""
-        size = self.recipe.reader_size
+        size = self.recipe.regressor_size
         train, test = (read_all(self.data_folder, "faces", split) for split in ("train", "test"))
         return lp_regressor.FaceData(train, size), lp_regressor.FaceData(test, size)
+
+    def faces_at(self, size: int) -> tuple[lp_regressor.FaceData, lp_regressor.FaceData]:
+        """Train and test pictures, cut to crops of another size."""
+        train, test = self.faces
+        return lp_regressor.FaceData(train.arrays, size), lp_regressor.FaceData(test.arrays, size)
 
     @cached_property
     def group_arrays(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
@@ -139,12 +144,12 @@ class DefaultRun:
         )
 
     def regressor(self, trained: bool = True) -> lp_regressor.LpRegressor:
-        model = lp_regressor.LpRegressor(self.landmark_model, self.recipe.reader_size, self.recipe.reader_width)
+        model = lp_regressor.LpRegressor(self.landmark_model, self.recipe.regressor_size, self.recipe.reader_width)
         return self._weights("lp_regressor", model) if trained else model
 
     def pose_encoder(self, trained: bool = True) -> pose_latent.PoseEncoder:
         recipe = self.recipe
-        model = pose_latent.PoseEncoder(recipe.latent_size, recipe.reader_size, recipe.reader_width)
+        model = pose_latent.PoseEncoder(recipe.latent_size, recipe.encoder_size, recipe.reader_width)
         return self._weights("pose_encoder", model) if trained else model
 
     def backbone(self, trained: bool = True) -> PortraitFlow:
@@ -216,7 +221,7 @@ class DefaultRun:
     def lp_regressor(self) -> None:
         """Train F: on small crops first, which are cheap, then on its own."""
         recipe, model = self.recipe, self.regressor(trained=False)
-        train, test = (lp_regressor.FaceData(data.arrays, recipe.coarse_size) for data in self.faces)
+        train, test = self.faces_at(recipe.coarse_size)
         # On a CPU, bfloat16 is no faster than float32 here.
         schedule = self.schedule(recipe.coarse_steps, recipe.coarse_batch, 2e-3, bf16=self.on_gpu)
         lp_regressor.train(model, train, test, schedule, self.folder, "lp_regressor_coarse")
@@ -226,15 +231,16 @@ class DefaultRun:
 
     def landmark_refiner(self) -> None:
         """Train the second look at eyes and mouth."""
-        train, test = (lp_regressor.FaceData(data.arrays, MAP_SIZE) for data in self.faces)
+        train, test = self.faces_at(MAP_SIZE)
         schedule = self.schedule(self.recipe.refiner_steps, 48, 2e-3, bf16=False)
         landmark_refiner.train(landmark_refiner.LandmarkRefiner(), train, test, schedule, self.folder)
 
     def pose_encoder_stage(self) -> None:
         """Train E."""
-        schedule = self.schedule(self.recipe.pose_encoder_steps, self.recipe.lp_regressor_batch, 1e-3)
-        encoder = self.pose_encoder(trained=False)
-        pose_latent.train(encoder, self.latent_space, self.regressor(), *self.faces, schedule, self.folder)
+        recipe = self.recipe
+        schedule = self.schedule(recipe.pose_encoder_steps, recipe.lp_regressor_batch, 1e-3, bf16=self.on_gpu)
+        encoder, faces = self.pose_encoder(trained=False), self.faces_at(recipe.encoder_size)
+        pose_latent.train(encoder, self.latent_space, self.regressor(), *faces, schedule, self.folder)
 
     def generator(self) -> None:
         """Train the geometry head, then G."""

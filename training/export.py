@@ -131,11 +131,10 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
         coarse = torch.rand(2, 3, 8, 8, generator=generator)
         return nn.functional.interpolate(coarse, size=(size, size), mode="bilinear")
 
-    reader_size = models.lp_regressor.reader.size
     export_graph(
         models.lp_regressor,
         folder / "lp_regressor.onnx",
-        {"image": picture(reader_size)},
+        {"image": picture(models.lp_regressor.reader.size)},
         ["params", "alignment"],
     )
     export_graph(

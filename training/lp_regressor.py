@@ -30,10 +30,11 @@ _HEAT_WEIGHT = 1.0
 
 @dataclass(frozen=True)
 class FaceBatch:
-    """Crops float32 [n, 3, s, s] and landmarks [n, 68, 2] in their unit squares; rows of the data they came from."""
+    """Crops float32 [n, 3, s, s], landmarks [n, 68, 2] and irises [n, 2, 2] in their unit squares; rows of the data."""
 
     images: Tensor
     landmarks: Tensor
+    irises: Tensor
     rows: NDArray[np.int64]
     mirrored: NDArray[np.bool_]
 
@@ -49,29 +50,35 @@ class FaceData:
         return len(self.arrays["images"])
 
     def sample(self, row: int, rng: np.random.Generator, train: bool) -> tuple[NDArray[np.uint8], Array, bool]:
-        """Return a crop uint8 [s, s, 3], its landmarks [68, 2] in the unit square, and whether it is mirrored."""
+        """Return a crop uint8 [s, s, 3], landmarks and irises [70, 2] in its unit square, whether it is mirrored."""
         jitter = augment.CropJitter() if train else augment.CropJitter(0.0, 0.0, 0.0)
         matrix = augment.crop_matrix(rng, jitter, square_of_landmarks(self.arrays["landmarks"][row]))
         image = augment.cut(self.arrays["images"][row], matrix, self.size)
-        landmarks = augment.apply_matrix(matrix, self.arrays["landmarks"][row]).astype(np.float32)
+        points = np.concatenate([self.arrays["landmarks"][row], self.arrays["irises"][row]])
+        points = augment.apply_matrix(matrix, points).astype(np.float32)
+        landmarks, irises = points[: landmarks68.COUNT], points[landmarks68.COUNT :]
         flip = train and bool(rng.random() < 0.5)
         if train:
-            image = augment.distort(image, landmarks * self.size, rng)
+            image = augment.distort(image, (landmarks * self.size).astype(np.float32), rng)
         if flip:
             image, landmarks = augment.mirrored(image, landmarks)
-        return image, landmarks, flip
+            irises = irises[::-1].copy()
+            irises[:, 0] = 1.0 - irises[:, 0]
+        return image, np.concatenate([landmarks, irises]), flip
 
     def batch(self, rows: NDArray[np.int64], rng: np.random.Generator, train: bool) -> FaceBatch:
         """Return the samples of `rows`."""
         made = [self.sample(int(row), rng, train) for row in rows]
         images = torch.from_numpy(np.stack([image for image, _, _ in made])).permute(0, 3, 1, 2).float() / 255.0
-        landmarks = torch.from_numpy(np.stack([points for _, points, _ in made]))
-        return FaceBatch(images, landmarks, rows, np.array([flip for _, _, flip in made]))
+        points = torch.from_numpy(np.stack([points for _, points, _ in made]))
+        landmarks, irises = points[:, : landmarks68.COUNT], points[:, landmarks68.COUNT :]
+        return FaceBatch(images, landmarks, irises, rows, np.array([flip for _, _, flip in made]))
 
 
 class LpRegressor(nn.Module):
     """F: the landmarks that MobileNetV2 reads, aligned by the crop rule and projected into the LPMM."""
 
+    mirror: Tensor
     mean: Tensor
     directions: Tensor
     projection: Tensor
@@ -80,13 +87,20 @@ class LpRegressor(nn.Module):
         super().__init__()
         self.reader = LandmarkReader(size, width)
         self.k = model.k
+        self.register_buffer("mirror", torch.from_numpy(landmarks68.MIRROR), persistent=False)
         self.register_buffer("mean", torch.from_numpy(model.mean))
         self.register_buffer("directions", torch.from_numpy(model.sigma[:, None] * model.eigenvectors))
         self.register_buffer("projection", torch.from_numpy((model.eigenvectors / model.sigma[:, None]).T))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return params [n, k] in standard deviations, and the alignment [n, 3]: shift in crop sides, log scale."""
-        return self.fit(expected_places(self.reader(image)))
+        """Return params [n, k] in standard deviations, and the alignment [n, 3]: shift in crop sides, log scale.
+
+        The crop and its mirror image are both read: what they disagree about averages out.
+        """
+        places = expected_places(self.reader(torch.cat([image, image.flip(3)])))
+        read, mirrored = places.reshape(2, -1, landmarks68.COUNT, 2).unbind()
+        mirrored = mirrored[:, self.mirror] * places.new_tensor([-1.0, 1.0]) + places.new_tensor([1.0, 0.0])
+        return self.fit(0.5 * (read + mirrored))
 
     def fit(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return params and alignment of landmarks [n, 68, 2] in a crop's unit square: crop rule, then Eq. 1 solved."""

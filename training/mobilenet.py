@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """MobileNetV2 (Sandler et al., 2018) with a head that keeps the last map's places, for reading faces."""
 
-import torch
 from torch import Tensor, nn
 
 # (expansion, channels, repeats, stride), table 2 of the MobileNetV2 paper.
@@ -95,25 +94,6 @@ class Readout(nn.Module):
         return self.layers(features)
 
 
-class FaceReader(nn.Module):
-    """MobileNetV2 and a readout: image [n, 3, s, s] in [0, 1] → [n, outputs]."""
-
-    def __init__(self, outputs: int, size: int = 128, width: float = 1.0) -> None:
-        super().__init__()
-        self.size = size
-        self.trunk = MobileNetV2(width)
-        self.readout = Readout(self.trunk.channels, (size + 31) // 32, outputs)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.readout(self.trunk(image)).float()
-
-
 def parameter_count(module: nn.Module) -> int:
     """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-@torch.no_grad()
-def copy_trunk(source: MobileNetV2, target: MobileNetV2) -> None:
-    """Start one reader's trunk from another's."""
-    target.load_state_dict(source.state_dict())

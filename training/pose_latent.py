@@ -12,22 +12,38 @@ from torch import Tensor, nn
 from lpmm_runtime.landmarks68 import MIRROR
 from training import loop
 from training.backbones.portrait_flow import LatentSpace
+from training.landmark_reader import LandmarkReader, copy_reader, expected_places, heat_loss
 from training.lp_regressor import FaceBatch, FaceData, LpRegressor
-from training.mobilenet import FaceReader, copy_trunk
+from training.mobilenet import Readout
 
 # The points that say expression count more than those that say the turn of the head twice over.
+_POINTS = 70
 _EYES, _MOUTH, _IRISES = slice(36, 48), slice(48, 68), slice(68, 70)
 
 
 class PoseEncoder(nn.Module):
-    """E: aligned crop [n, 3, s, s] in [0, 1] → pose latent [n, w]."""
+    """E: aligned crop [n, 3, s, s] in [0, 1] → pose latent [n, w].
+
+    It reads landmarks and irises off heatmaps as F does, and from them and the trunk's coarse map says what of them is
+    motion and what is the person.
+    """
 
     def __init__(self, latent_size: int, size: int = 128, width: float = 1.0) -> None:
         super().__init__()
-        self.reader = FaceReader(latent_size, size, width)
+        self.reader = LandmarkReader(size, width, points=_POINTS)
+        self.coarse = Readout(self.reader.trunk.channels, (size + 31) // 32, latent_size)
+        self.fine = nn.Sequential(
+            nn.BatchNorm1d(2 * _POINTS), nn.Linear(2 * _POINTS, 256), nn.ELU(), nn.Linear(256, latent_size)
+        )
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.reader(image)
+        return self.latent_and_heat(image)[0]
+
+    def latent_and_heat(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pose latent, and the heatmaps [n, 70, s/4, s/4] that it was read from."""
+        heat, features = self.reader.heat_and_features(image)
+        places = expected_places(heat).flatten(1)
+        return self.coarse(features).float() + self.fine(places).float(), heat
 
 
 def mirrored_canonical(points: np.ndarray) -> np.ndarray:
@@ -54,11 +70,11 @@ def train(
     schedule: loop.Schedule,
     folder: Path,
 ) -> None:
-    """Train E on the canonical points that its latent stands for, starting from the LP-regressor's trunk."""
-    copy_trunk(regressor.reader.trunk, encoder.reader.trunk)
+    """Train E on the canonical points that its latent stands for, starting from the LP-regressor's reader."""
+    copy_reader(regressor.reader, encoder.reader)
     encoder.to(schedule.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     basis = torch.from_numpy(space.basis).to(schedule.device)
-    weights = torch.ones(70, device=schedule.device)
+    weights = torch.ones(_POINTS, device=schedule.device)
     weights[_EYES], weights[_MOUTH], weights[_IRISES] = 3.0, 2.0, 3.0
 
     def make_batch(rng: np.random.Generator) -> tuple[FaceBatch, Tensor]:
@@ -69,10 +85,11 @@ def train(
         batch, truth = made
         images = batch.images.to(schedule.device).contiguous(memory_format=torch.channels_last)
         with schedule.autocast():
-            latent = encoder(images)
+            latent, heat = encoder.latent_and_heat(images)
+        gathered = heat_loss(heat, torch.cat([batch.landmarks, batch.irises], dim=1).to(schedule.device)).mean()
         off = latent - truth.to(schedule.device)
-        points = (off @ basis).reshape(-1, 70, 2)
-        return 100.0 * (points.abs().sum(dim=-1) * weights).mean() + 0.1 * off.abs().mean()
+        points = (off @ basis).reshape(-1, _POINTS, 2)
+        return 100.0 * (points.abs().sum(dim=-1) * weights).mean() + 0.1 * off.abs().mean() + gathered
 
     loop.train("pose_encoder", encoder, schedule, folder, make_batch, loss, lambda: evaluate(encoder, space, held_out))
 
@@ -89,7 +106,7 @@ def evaluate(encoder: PoseEncoder, space: LatentSpace, data: FaceData, most: int
         batch = data.batch(rows[start : start + 50], rng, train=False)
         truth = batch_latents(batch, data.arrays["canonical"], space)
         off = encoder(batch.images.to(device)).cpu() - truth
-        errors.append(100.0 * (off @ torch.from_numpy(space.basis)).reshape(-1, 70, 2).norm(dim=-1))
+        errors.append(100.0 * (off @ torch.from_numpy(space.basis)).reshape(-1, _POINTS, 2).norm(dim=-1))
     error = torch.cat(errors)
     return {
         "canonical_error": float(error.mean()),

@@ -16,8 +16,8 @@ class Recipe:
             `per_shard` samples; as many again are never needed for tests: one shard each.
         landmark_people, control_people, slider_people: people whose landmarks the LPMM, the controls and the
             LP-adaptor's start are fitted on.
-        face_size: side of face pictures; reader_size: of the LP-regressor's and the pose encoder's crops;
-            coarse_size: of the small crops that the LP-regressor learns from first.
+        face_size: side of face pictures; regressor_size: of the LP-regressor's crops; coarse_size: of the small
+            ones that it learns from first; encoder_size: of the pose encoder's.
         reader_width: MobileNetV2's width multiplier.
         channels: of the generator's features; latent_size: w; k: params.
         *_steps, *_batch: of each model's training.
@@ -30,7 +30,8 @@ class Recipe:
     control_people: int = 200
     slider_people: int = 1500
     face_size: int = 160
-    reader_size: int = 128
+    regressor_size: int = 160
+    encoder_size: int = 128
     coarse_size: int = 96
     reader_width: float = 0.5
     channels: int = 32
@@ -76,7 +77,8 @@ RECIPES: dict[Size, Recipe] = {
         landmark_people=60,
         control_people=6,
         slider_people=20,
-        reader_size=64,
+        regressor_size=64,
+        encoder_size=64,
         coarse_size=32,
         reader_width=0.25,
         channels=8,

@@ -52,6 +52,14 @@ def test_rebuilt_landmarks_are_the_read_ones_where_the_model_spans_them(
     torch.testing.assert_close(regressor.landmarks(*regressor.fit(points)), points, atol=2e-3, rtol=0)
 
 
+@torch.no_grad()
+def test_a_mirrored_crop_is_read_as_mirrored(regressor: LpRegressor) -> None:
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    _, alignment = regressor(image)
+    _, mirrored = regressor(image.flip(3))
+    torch.testing.assert_close(mirrored, alignment * torch.tensor([-1.0, 1.0, 1.0]), atol=1e-5, rtol=0)
+
+
 def test_the_alignment_is_the_crop_rule(faces: np.ndarray) -> None:
     points = faces * 0.8 + 0.13
     for row, alignment in enumerate(true_alignment(torch.from_numpy(points)).numpy()[:20]):
