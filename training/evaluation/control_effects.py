@@ -50,6 +50,8 @@ _WAYS: dict[str, tuple[tuple[int, ...], tuple[float, float]]] = {
 # A part that moves less than this share of the interocular distance cannot be told from the reader's own noise.
 LEAST_MOTION = 0.004
 _PART_REACH = 0.04
+# A part's own skin reaches this far about it, in interocular distances.
+_OWN_REACH = 0.1
 
 
 def parts_of(control: str) -> tuple[str, ...]:
@@ -75,12 +77,17 @@ def lid_gaps(landmarks: Points) -> NDArray[np.float64]:
     return np.array(gaps) / float(interocular(landmarks))
 
 
-def leakage(control: str, rest: Points, moved: Points) -> dict[str, Any]:
-    """Return what a control moved where, from landmarks [68, 2] before and after.
+def leakage(control: str, rest: Points, moved: Points, alone: Points | None = None) -> dict[str, Any]:
+    """Return what a control moved where, from landmarks [68, 2] read before and after.
+
+    A reader of whole faces moves brows when an eye shuts, though no pixel of a brow did. `alone` is what it reads in
+    the frame with all but the control's own parts put back to rest (`only_moved_parts`): the other points move there
+    by the reader's doing, and what they move beyond it is the control's. Without it all counts as the control's.
 
     Keys: `motion`, the mean displacement of the parts it may move, in percent of the interocular distance; `leakage`,
     the mean displacement of all other points as a share of that (None where nothing moved); `worst_part` and
-    `worst_leakage`, likewise of the part that follows most; `along`, how far its points went where they should.
+    `worst_leakage`, likewise of the part that follows most; `reader_leakage`, what the reader alone adds;
+    `along`, how far its points went where they should.
     """
     distance = float(interocular(rest))
     shift = (moved - rest) / distance
@@ -95,17 +102,22 @@ def leakage(control: str, rest: Points, moved: Points) -> dict[str, Any]:
         "leakage": None,
         "worst_part": None,
         "worst_leakage": None,
+        "reader_leakage": None,
         "along": _along(control, rest, shift),
     }
     if motion >= LEAST_MOTION:
-        shares = {name: float(amount[points].mean()) / motion for name, points in others.items()}
+        by_control = amount if alone is None else np.linalg.norm(moved - alone, axis=-1) / distance
+        shares = {name: float(by_control[points].mean()) / motion for name, points in others.items()}
         worst = max(shares, key=lambda name: shares[name])
         everywhere = [index for points in others.values() for index in points]
         result |= {
-            "leakage": float(amount[everywhere].mean()) / motion,
+            "leakage": float(by_control[everywhere].mean()) / motion,
             "worst_part": worst,
             "worst_leakage": shares[worst],
         }
+        if alone is not None:
+            by_reader = np.linalg.norm(alone - rest, axis=-1) / distance
+            result["reader_leakage"] = float(by_reader[everywhere].mean()) / motion
     return result
 
 
@@ -117,6 +129,23 @@ def _along(control: str, rest: Points, shift: Points) -> float | None:
     axis = axis / np.linalg.norm(axis)
     down = np.array([-axis[1], axis[0]])
     return float(100 * (shift[list(points)] @ (x * axis + y * down)).mean())
+
+
+def only_moved_parts(control: str, landmarks: tuple[Points, Points], pictures: tuple[Pixels, Pixels]) -> Pixels:
+    """Return the moved frame with everything but the control's own parts put back to rest, blended at the border.
+
+    Args:
+        landmarks: at rest and moved, [68, 2] in pixels; pictures: likewise, uint8 [s, s, 3].
+    """
+    distance = float(interocular(landmarks[0]))
+    shape = (pictures[0].shape[0], pictures[0].shape[1])
+    mask = np.zeros(shape, bool)
+    for part in parts_of(control):
+        both = np.concatenate([points[list(PARTS[part])] for points in landmarks])
+        mask |= polygon_mask(both, shape, _OWN_REACH * distance)
+    soft = cv2.GaussianBlur(mask.astype(np.float64), (0, 0), 0.03 * distance)[..., None]
+    mixed = soft * pictures[1] + (1 - soft) * pictures[0]
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
 def pixel_leakage(control: str, landmarks: tuple[Points, Points], pictures: tuple[Pixels, Pixels]) -> float | None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from lpmm_runtime import landmarks68
 from lpmm_runtime.controls import HEAD_CONTROLS
-from training.evaluation.control_effects import eye_white, leakage, lid_gaps, pixel_leakage
+from training.evaluation.control_effects import eye_white, leakage, lid_gaps, only_moved_parts, pixel_leakage
 from training.evaluation.independent_reader import FaceRead
 from training.evaluation.measures import interocular, psnr, second_difference
 from training.evaluation.subjects import Subject
@@ -44,7 +44,7 @@ _RAMPS: dict[str, tuple[dict[str, float], dict[str, float]]] = {
 class ControlAmounts:
     """How long the steadiness ramps are, in frames."""
 
-    ramp_frames: int = 33
+    ramp_frames: int = 25
 
 
 def score_subject(subject: Subject, amounts: ControlAmounts) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _mean_outside(change: NDArray[np.float64], head: Mask, inside: Mask, reach: 
 def eyes(subject: Subject, rest: FaceRead) -> dict[str, Any]:
     """Return what is left of the eyes' open height at a full blink and at either wink, as shares of the open height.
 
-    Keys: `blink` {left, right}, `wink` {left, right: {closed, other}}, `eye_white` {left, right}: the share of the
+    Keys: `blink` {left, right}, `wink` {left, right: {closed, other, other_as_read}}, `eye_white` {left, right}: the share of the
     pixels that look like eye-white which a full blink leaves; empty for eyes that are not open at rest.
     """
     open_gaps = lid_gaps(rest.landmarks)
@@ -172,10 +172,21 @@ def eyes(subject: Subject, rest: FaceRead) -> dict[str, Any]:
         before = eye_white(subject.rest, rest.landmarks, eye)
         if before >= 40:
             result["eye_white"][side] = eye_white(frame, rest.landmarks, eye) / before
-        wink = subject.read(subject.crop({"eyeBlink" + side.capitalize(): 1.0}))
-        if wink is not None and all(usable.values()):
-            shares = lid_gaps(wink.landmarks) / open_gaps
-            result["wink"][side] = {"closed": float(shares[index]), "other": float(shares[1 - index])}
+        name = "eyeBlink" + side.capitalize()
+        winked = subject.crop({name: 1.0})
+        wink = subject.read(winked)
+        if wink is None or not all(usable.values()):
+            continue
+        shut = only_moved_parts(name, (rest.landmarks, wink.landmarks), (subject.rest, winked))
+        alone = subject.read(shut)
+        gaps = lid_gaps(wink.landmarks)
+        # A reader of whole faces half shuts the other eye by itself: what it makes of the shut eye alone is 1.
+        other = gaps[1 - index] / (open_gaps if alone is None else lid_gaps(alone.landmarks))[1 - index]
+        result["wink"][side] = {
+            "closed": float(gaps[index] / open_gaps[index]),
+            "other": float(other),
+            "other_as_read": float(gaps[1 - index] / open_gaps[1 - index]),
+        }
     return result
 
 
@@ -202,8 +213,10 @@ def expressions(subject: Subject, rest: FaceRead) -> dict[str, dict[str, Any]]:
         read = subject.read(frame)
         if read is None:
             continue
-        scores = leakage(control.name, rest.landmarks, read.landmarks)
-        scores["pixel_leakage"] = pixel_leakage(control.name, (rest.landmarks, read.landmarks), (subject.rest, frame))
+        points, pictures = (rest.landmarks, read.landmarks), (subject.rest, frame)
+        alone = subject.read(only_moved_parts(control.name, points, pictures))
+        scores = leakage(control.name, *points, None if alone is None else alone.landmarks)
+        scores["pixel_leakage"] = pixel_leakage(control.name, points, pictures)
         result[control.name] = scores
     return result
 

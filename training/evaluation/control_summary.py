@@ -22,7 +22,8 @@ def summarise(subjects: list[dict[str, Any]], reader_scores: dict[str, Any] | No
 
     Args:
         reader_scores: `landmark_scores.score_reader`; where its angles have slopes, head angles are also given
-            divided by them: what a reader that reads 20° as 17° would say if it did not.
+            divided by them: what a reader that reads 20° as 17° would say if it did not. Likewise a shut eye that
+            it reads as a third open counts as shut in `blink_for_reader`.
     """
     read = [subject for subject in subjects if subject["read"]]
     slopes = {name: entry["slope"] for name, entry in (reader_scores or {}).get("angles", {}).items()}
@@ -40,6 +41,11 @@ def summarise(subjects: list[dict[str, Any]], reader_scores: dict[str, Any] | No
     eyes = [subject["eyes"] for subject in read]
     winks = [wink for entry in eyes for wink in entry["wink"].values()]
     summary["blink"] = spread([share for entry in eyes for share in entry["blink"].values()])
+    closed = ((reader_scores or {}).get("closed_eye") or {}).get("share")
+    summary["blink_for_reader"] = None
+    if closed is not None and summary["blink"] and closed < 0.9:
+        known = [share for entry in eyes for share in entry["blink"].values()]
+        summary["blink_for_reader"] = spread([max(0.0, (share - closed) / (1 - closed)) for share in known])
     summary["eye_white"] = spread([share for entry in eyes for share in entry["eye_white"].values()])
     summary["wink_closed"] = spread([wink["closed"] for wink in winks])
     summary["wink_other_off"] = spread([abs(1.0 - wink["other"]) for wink in winks])
@@ -100,7 +106,7 @@ def expression_summary(subjects: list[dict[str, dict[str, Any]]]) -> dict[str, d
     for name in dict.fromkeys(name for subject in subjects for name in subject):
         rows = [subject[name] for subject in subjects if name in subject]
         entry: dict[str, Any] = {}
-        for key in ("motion", "along", "leakage", "worst_leakage", "pixel_leakage"):
+        for key in ("motion", "along", "leakage", "worst_leakage", "reader_leakage", "pixel_leakage"):
             values = [row[key] for row in rows if row[key] is not None]
             # Leakage as a share of nothing is no figure: most subjects must have moved.
             enough = len(values) * 2 > len(rows)

@@ -116,12 +116,20 @@ def score_synthetic(engine: Engine, faces: LabelledFaces) -> dict[str, Any]:
     }
 
 
+def _brow_heights(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return how far both brows stand above the eyes [n], in interocular distances, for landmarks [n, 68, 2]."""
+    across = landmarks[:, 45] - landmarks[:, 36]
+    down = np.stack([-across[:, 1], across[:, 0]], axis=-1) / np.linalg.norm(across, axis=-1, keepdims=True)
+    above = landmarks[:, 36:48].mean(axis=1) - landmarks[:, 17:27].mean(axis=1)
+    return (above * down).sum(axis=-1) / interocular(landmarks)
+
+
 def score_reader(reader: Reader, faces: LabelledFaces) -> dict[str, Any]:
     """Return how the reader itself errs on heads whose truth is known: its NME, its angles' slopes, its lids.
 
     Keys: `nme`; `angles`: by axis the least-squares slope of read against true degrees and the sd about it (a reader
     that turns 20° into 17° has slope 0.85); `closed_eye`: what openness it reads, as a share of open eyes', where
-    the true eye is shut, which is the least that a blink can score.
+    the true eye is shut, which is the least that a blink can score; `brow_slope`, `mouth_gap_slope`: read against true.
     """
     reads, rows = [], []
     for row, (image, truth) in enumerate(
@@ -156,5 +164,6 @@ def score_reader(reader: Reader, faces: LabelledFaces) -> dict[str, Any]:
         "nme": nme_by_region(landmarks, truth),
         "angles": slopes,
         "closed_eye": lids,
+        "brow_slope": float(np.polyfit(_brow_heights(truth)[near], _brow_heights(landmarks)[near], 1)[0]),
         "mouth_gap_slope": float(np.polyfit(true_gaps[near], gaps[near], 1)[0]),
     }

@@ -212,7 +212,16 @@ def _control_section(report: dict[str, Any]) -> str:
         f"<p class=small>{scores['read']} of {scores['subjects']} subjects read at rest.</p>",
         _table(header, heads),
     ]
-    keys = ("blink", "eye_white", "wink_closed", "wink_other_off", "leakage", "pixel_leakage", "reader_noise")
+    keys = (
+        "blink",
+        "blink_for_reader",
+        "eye_white",
+        "wink_closed",
+        "wink_other_off",
+        "leakage",
+        "pixel_leakage",
+        "reader_noise",
+    )
     rows: list[list[Cell]] = [[key, *(scores[key] or {}).values()] for key in keys]
     rows += [[f"background {key}", *(entry or {}).values()] for key, entry in scores["background"].items()]
     parts.append(_table(("", "median", "worst", "count"), rows))
@@ -222,10 +231,11 @@ def _control_section(report: dict[str, Any]) -> str:
             f"<p>jawOpen 1 opens the mouth by {jaw['median']:.3f} (least {jaw['least']:.3f}) "
             "of the outer eye corners’ distance.</p>"
         )
-    columns = ("motion", "along", "leakage", "worst_part", "worst_leakage", "pixel_leakage")
+    columns = ("motion", "along", "leakage", "worst_part", "worst_leakage", "reader_leakage", "pixel_leakage")
     parts.append(
         "<p class=small>By control at its maximum, medians over subjects: motion of its own parts and motion the way "
-        "it should go, in percent of the outer eye corners’ distance; leakage as a share of that motion.</p>"
+        "it should go, in percent of the outer eye corners’ distance; leakage as a share of that motion, without what "
+        "the reader moves by itself when it sees the control's own parts alone (reader_leakage).</p>"
     )
     parts.append(
         _table(("", *columns), [[name, *(row[key] for key in columns)] for name, row in scores["controls"].items()])
@@ -247,6 +257,7 @@ def _reader_section(report: dict[str, Any]) -> str:
     text = f"<p class=small>{scores['read']} of {scores['faces']} faces read. "
     if lids:
         text += f"An eye that is shut reads as {100 * lids['share']:.0f} % of an open one. "
+    text += f"Brows rise {scores['brow_slope']:.2f} times as far as they do. "
     text += f"A mouth’s gap reads {scores['mouth_gap_slope']:.2f} times as wide as it is.</p>"
     return (
         text + _table(("", "slope", "sd °"), rows) + _table(("", *_LANDMARK_COLUMNS), _nme_rows({"NME": scores["nme"]}))

@@ -41,6 +41,8 @@ PORTRAITS = Path(__file__).parents[2] / "lpmm_runtime" / "portraits"
 # A labelled photograph whose face is smaller shows too little of an expression to read back.
 _SMALLEST_FACE = 110.0
 _SEED = 1
+# Of so many photographs sheets are drawn; of every portrait.
+_PHOTO_SHEETS = 4
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class Amounts:
     made_faces: int = 400
     made_groups: int = 40
     photos: int | None = None
-    subject_photos: int = 10
-    ramp_frames: int = 33
+    subject_photos: int = 8
+    ramp_frames: int = 25
     bench_frames: int = 30
 
 
@@ -180,7 +182,9 @@ class _Evaluation:
             rows_by_subject = score_subjects(subjects, ControlAmounts(self.amounts.ramp_frames))
             self.report["controls"] = summarise(rows_by_subject, self.report["reader"]["scores"])
             self.report["subjects"] = rows_by_subject
-            for subject in subjects:
+            photographs = [subject for subject in subjects if subject.labelled]
+            portraits_read = [subject for subject in subjects if not subject.labelled]
+            for subject in portraits_read + photographs[:_PHOTO_SHEETS]:
                 self._subject_sheets(subject)
         if "speed" in only:
             self.report["speed"] = score_speed(self.engine, subjects[0], self.amounts.bench_frames, self.args.threads)

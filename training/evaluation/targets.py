@@ -111,6 +111,14 @@ def _control_targets(controls: Any, reader: str) -> list[Target]:
             f"worst; median {_text(median['blink'])}",
         ),
         Target(
+            "open height that a full blink leaves, reader corrected",
+            0.25,
+            "at most",
+            _at(controls, "blink_for_reader", "worst"),
+            "",
+            f"worst; median {_text(_at(controls, 'blink_for_reader', 'median'))}",
+        ),
+        Target(
             "eye-white that a full blink leaves",
             0.02,
             "at most",
