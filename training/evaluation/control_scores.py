@@ -152,8 +152,8 @@ def _mean_outside(change: NDArray[np.float64], head: Mask, inside: Mask, reach: 
 def eyes(subject: Subject, rest: FaceRead) -> dict[str, Any]:
     """Return what is left of the eyes' open height at a full blink and at either wink, as shares of the open height.
 
-    Keys: `blink` {left, right}, `wink` {left, right: {closed, other, other_as_read}}, `eye_white` {left, right}: the share of the
-    pixels that look like eye-white which a full blink leaves; empty for eyes that are not open at rest.
+    Keys: `blink` {left, right}; `wink` {left, right: {closed, other, other_as_read}}; `eye_white` {left, right}, the
+    share of the pixels that look like eye-white which a full blink leaves. Eyes that are not open at rest are left out.
     """
     open_gaps = lid_gaps(rest.landmarks)
     usable = {side: bool(gap >= _OPEN_EYE) for side, gap in zip(("left", "right"), open_gaps, strict=True)}
