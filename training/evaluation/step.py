@@ -164,14 +164,17 @@ class _Evaluation:
                 self.report["reader"]["scores"] = score_reader(self.reader, faces)
             if "landmarks" in only:
                 self.report["landmarks"] = score_synthetic(self.engine, faces)
+            self._keep()
         if held_out and "generator" in only:
             scores, rows = score_pairs(self.engine, HeldOutPairs(self._shard("groups")), self.amounts.pairs)
             self.report["generator"] = scores
+            self._keep()
             columns = [name for name in SHEET_COLUMNS if isinstance(scores.get(name), dict)]
             self._sheet("pairs", "Held-out pairs: source, target, rivals and drives", sheets.pair_sheet(rows, columns))
         if labelled and "photographs" in only:
             scores, read = score_photos(self.engine, labelled, self.reader)
             self.report["photographs"] = scores
+            self._keep()
             nme = [nme_by_region(p, photo.landmarks)["all"] for p, photo in zip(read, labelled, strict=True)]
             picture = sheets.photo_sheet(labelled, read, nme)
             self._sheet("photographs", "Labelled photographs, worst first: labels green, reading red", picture)
@@ -182,6 +185,7 @@ class _Evaluation:
             rows_by_subject = score_subjects(subjects, ControlAmounts(self.amounts.ramp_frames))
             self.report["controls"] = summarise(rows_by_subject, self.report["reader"]["scores"])
             self.report["subjects"] = rows_by_subject
+            self._keep()
             photographs = [subject for subject in subjects if subject.labelled]
             portraits_read = [subject for subject in subjects if not subject.labelled]
             for subject in portraits_read + photographs[:_PHOTO_SHEETS]:
@@ -200,6 +204,10 @@ class _Evaluation:
         reports.write_html(self.out / "report.html", report, lines, self.sheets)
         print(reports.text_table(lines))
         print(f"report: {self.out / 'report.html'}")
+
+    def _keep(self) -> None:
+        """Write what is measured so far: the rest takes a while, and may be stopped."""
+        reports.write_json(self.out / "report.json", self.report)
 
     def _shard(self, kind: Kind) -> dict[str, NDArray]:
         if self.args.data:
