@@ -195,11 +195,11 @@ def test_a_part_of_the_generator_says_what_the_whole_says(engine: Engine) -> Non
     assert len(part.graph.node) < len(onnx.load(engine.bundle.graph("generator")).graph.node)
 
 
-def test_readings_off_by_a_known_amount_score_it(engine: Engine, data: Path) -> None:
+def test_labels_moved_at_the_mouth_cost_at_the_mouth(engine: Engine, data: Path) -> None:
     faces = LabelledFaces.of_shard(read_all(data, "faces", "test"), 6)
     scores = reading_as_shipped(engine, faces)
     assert scores["reading"]["all"] > 0
-    # Labels with the mouth a fifth of the eyes' distance lower: the reading is off by so much more there, if the
+    # Labels with the mouth half the eyes' distance lower: the reading is off by so much more there, if the
     # reader looks at the picture and not at the labels.
     lowered = faces.landmarks.copy()
     lowered[:, 48:68, 1] += 0.5 * interocular(lowered)[:, None]
