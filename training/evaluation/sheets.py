@@ -83,7 +83,7 @@ def pose_sheet(subject: Subject) -> Pixels:
 
 
 def ramp_sheet(subject: Subject) -> Pixels:
-    """Return slow ramps, one a row, with the last tile the change between their middle frames, ten times as strong."""
+    """Return slow ramps, one a row, with the last tile the change between their middle frames, four times as strong."""
     ramps: dict[str, list[dict[str, float]]] = {
         "yaw": [{"headYaw": float(value)} for value in np.linspace(-30, 30, 7)],
         "jaw": [{"jawOpen": float(value)} for value in np.linspace(0, 1, 7)],
@@ -97,7 +97,7 @@ def ramp_sheet(subject: Subject) -> Pixels:
         frames = [subject.crop(step) for step in steps]
         tiles += [captioned(frame, f"{name} {row + 1}/7") for row, frame in enumerate(frames)]
         change = np.abs(frames[4].astype(int) - frames[3]) * 4
-        tiles.append(captioned(change.clip(0, 255).astype(np.uint8), "4 to 5, change ×4"))
+        tiles.append(captioned(change.clip(0, 255).astype(np.uint8), "4 to 5, change x4"))
     return sheet(tiles)
 
 
