@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lpmm_runtime import landmarks68
+from lpmm_runtime.crop import face_box
 from lpmm_runtime.engine import Engine
 from lpmm_runtime.errors import LpmmError, NoFaceError, PhotoError
 from lpmm_runtime.face_finding import Box, iou, read_face, refine
@@ -98,7 +99,8 @@ def score_photos(engine: Engine, photos: list[LabelledPhoto], reader: Reader) ->
             pass
         if reader.independent:
             seen = reader.read(photo.picture, photo.box)
-            if seen is not None:
+            # In a group it may take a neighbour's face.
+            if seen is not None and iou(face_box(seen.landmarks), photo.box) >= SAME_FACE:
                 read.setdefault("reader", []).append((number, seen.landmarks))
     truth = np.stack([photo.landmarks for photo in photos])
     scores: dict[str, Any] = {"photos": len(photos)}
