@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Landmark scores on held-out synthetic people: what k components can say, and what the LP-regressor reads."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lpmm_runtime import landmarks68
+from lpmm_runtime.crop import CropSquare, face_box, square_of_landmarks
+from lpmm_runtime.engine import Engine
+from lpmm_runtime.face_finding import placed, refine
+from lpmm_runtime.morphable import LandmarkModel
+from lpmm_runtime.portrait import as_batch, crop_at, whole_square
+from training.evaluation.independent_reader import Reader, second_look
+from training.evaluation.measures import interocular, nme_by_region
+
+Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+# The paper's Table 1.
+TRUNCATIONS = (5, 10, 20, 40, 136)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFaces:
+    """Pictures uint8 [n, s, s, 3] with true landmarks [n, 68, 2] in pixels and head angles [n, 3] in degrees."""
+
+    images: Pixels
+    landmarks: Array
+    angles: Array
+
+    @staticmethod
+    def of_shard(arrays: dict[str, NDArray], most: int) -> "LabelledFaces":
+        """Return the first `most` faces of a face shard's arrays (`shards.read_all`)."""
+        images = arrays["images"][:most]
+        landmarks = (arrays["landmarks"][:most] * images.shape[1]).astype(np.float32)
+        return LabelledFaces(images, landmarks, arrays["angles"][:most])
+
+
+def truncation(model: LandmarkModel, landmarks: Array) -> dict[str, dict[str, float]]:
+    """Return the NME that keeping k components costs on true landmarks [n, 68, 2] (pixels), by k and region.
+
+    All 136 components are a change of basis and cost nothing, so that k = 136 is 0 by definition; a k between the
+    bundle's and 136 cannot be known from it and is left out.
+    """
+    squares = [square_of_landmarks(points) for points in landmarks]
+    aligned = np.stack([square.to_unit(points) for square, points in zip(squares, landmarks, strict=True)])
+    scores = {}
+    for k in TRUNCATIONS:
+        if k <= model.k:
+            shorter = model.truncated(k)
+            scores[str(k)] = nme_by_region(shorter.landmarks(shorter.params(aligned)), aligned)
+        elif k == 2 * landmarks68.COUNT:
+            scores[str(k)] = nme_by_region(aligned, aligned)
+    return scores
+
+
+def reading_by_k(engine: Engine, faces: LabelledFaces) -> dict[str, dict[str, float]]:
+    """Return the NME of the LP-regressor in the true aligned crop, with only its first k params, by k and region.
+
+    One pass, no re-cropping: the paper's Table 1. The alignment that F may also read is used, for it is part of F.
+    """
+    model = engine.bundle.rig.model
+    side = engine.sessions.image_side("lp_regressor")
+    read: dict[int, list[NDArray[np.floating]]] = {k: [] for k in TRUNCATIONS if k <= model.k}
+    for image, truth in zip(
+        tqdm(faces.images, desc="F by k", unit="face", mininterval=2), faces.landmarks, strict=True
+    ):
+        square = whole_square(square_of_landmarks(truth))
+        answer = engine.sessions.run("lp_regressor", {"image": as_batch(crop_at(image, square, side))})
+        for k, rows in read.items():
+            rows.append(_placed_in_picture(model.truncated(k), answer, square, k))
+    return {str(k): nme_by_region(np.stack(rows), faces.landmarks) for k, rows in read.items()}
+
+
+def _placed_in_picture(
+    model: LandmarkModel, answer: dict[str, Array], square: CropSquare, k: int
+) -> NDArray[np.floating]:
+    unit: NDArray[np.floating] = model.landmarks(answer["params"][0, :k])
+    if "alignment" in answer:
+        unit = placed(unit, answer["alignment"][0])
+    return square.to_picture(unit)
+
+
+def reading_as_shipped(engine: Engine, faces: LabelledFaces) -> dict[str, dict[str, float]]:
+    """Return the NME as the runtime reads given the face's box: re-cropped until it stays, and after the second look.
+
+    Keys: "reading", and "second_look" where the bundle has one.
+    """
+    readings, again = [], []
+    for image, truth in zip(
+        tqdm(faces.images, desc="F as shipped", unit="face", mininterval=2), faces.landmarks, strict=True
+    ):
+        reading = refine(engine.sessions, image, face_box(truth))
+        readings.append(reading.landmarks)
+        better = second_look(engine, image, reading.square, reading.landmarks)
+        if better is not None:
+            again.append(better)
+    scores = {"reading": nme_by_region(np.stack(readings), faces.landmarks)}
+    if again:
+        scores["second_look"] = nme_by_region(np.stack(again), faces.landmarks)
+    return scores
+
+
+def score_synthetic(engine: Engine, faces: LabelledFaces) -> dict[str, Any]:
+    """Return all landmark scores on held-out synthetic people."""
+    return {
+        "faces": len(faces.images),
+        "picture_side": faces.images.shape[1],
+        "truncation": truncation(engine.bundle.rig.model, faces.landmarks),
+        "regressor_by_k": reading_by_k(engine, faces),
+        "as_shipped": reading_as_shipped(engine, faces),
+    }
+
+
+def _brow_heights(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return how far both brows stand above the eyes [n], in interocular distances, for landmarks [n, 68, 2]."""
+    across = landmarks[:, 45] - landmarks[:, 36]
+    down = np.stack([-across[:, 1], across[:, 0]], axis=-1) / np.linalg.norm(across, axis=-1, keepdims=True)
+    above = landmarks[:, 36:48].mean(axis=1) - landmarks[:, 17:27].mean(axis=1)
+    return (above * down).sum(axis=-1) / interocular(landmarks)
+
+
+def score_reader(reader: Reader, faces: LabelledFaces) -> dict[str, Any]:
+    """Return how the reader itself errs on heads whose truth is known: its NME, its angles' slopes, its lids.
+
+    Keys: `nme`; `angles`: by axis the least-squares slope of read against true degrees and the sd about it (a reader
+    that turns 20° into 17° has slope 0.85); `closed_eye`: what openness it reads, as a share of open eyes', where
+    the true eye is shut, which is the least that a blink can score; `brow_slope`, `mouth_gap_slope`: read against true.
+    """
+    reads, rows = [], []
+    for row, (image, truth) in enumerate(
+        zip(tqdm(faces.images, desc="the reader", unit="face", mininterval=2), faces.landmarks, strict=True)
+    ):
+        read = reader.read(image, face_box(truth))
+        # A neighbouring shape may be taken for the face.
+        if read is not None and nme_by_region(read.landmarks, truth)["all"] < 30:
+            reads.append(read)
+            rows.append(row)
+    if len(reads) < 10:
+        return {"faces": len(faces.images), "read": len(reads)}
+    landmarks = np.stack([read.landmarks for read in reads])
+    truth = faces.landmarks[rows]
+    angles, true_angles = np.stack([read.angles for read in reads]), faces.angles[rows].astype(np.float64)
+    near = np.abs(true_angles[:, 0]) < 35
+    slopes = {}
+    for axis, name in enumerate(("headYaw", "headPitch", "headRoll")):
+        slope, start = np.polyfit(true_angles[near, axis], angles[near, axis], 1)
+        spread = float(np.std(angles[near, axis] - slope * true_angles[near, axis] - start))
+        slopes[name] = {"slope": float(slope), "sd": spread}
+    openness, true_openness = landmarks68.eye_openness(landmarks), landmarks68.eye_openness(truth)
+    shut, wide = true_openness < 0.05, true_openness > 0.22
+    lids = None
+    if shut.any() and wide.any():
+        lids = {"eyes": int(shut.sum()), "share": float(openness[shut].mean() / openness[wide].mean())}
+    gaps = np.linalg.norm(landmarks[:, 62] - landmarks[:, 66], axis=-1) / interocular(landmarks)
+    true_gaps = np.linalg.norm(truth[:, 62] - truth[:, 66], axis=-1) / interocular(truth)
+    return {
+        "faces": len(faces.images),
+        "read": len(reads),
+        "nme": nme_by_region(landmarks, truth),
+        "angles": slopes,
+        "closed_eye": lids,
+        "brow_slope": float(np.polyfit(_brow_heights(truth)[near], _brow_heights(landmarks)[near], 1)[0]),
+        "mouth_gap_slope": float(np.polyfit(true_gaps[near], gaps[near], 1)[0]),
+    }
