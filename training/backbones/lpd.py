@@ -75,11 +75,11 @@ class SpectralConv(Spectral):
 
     def __init__(self, inner: int, outer: int, size: int, bias: bool = False, padding: Padding = "zero") -> None:
         super().__init__(outer, inner, size, size, bias=bias)
-        self._mirrors = padding == "reflection"
+        self.mirrors = padding == "reflection"
 
     def forward(self, x: Tensor) -> Tensor:
         margin = self.weight_orig.shape[-1] // 2
-        if self._mirrors and margin:
+        if self.mirrors and margin:
             return F.conv2d(F.pad(x, (margin,) * 4, mode="reflect"), self.weight, self.bias)
         return F.conv2d(x, self.weight, self.bias, padding=margin)
 
@@ -244,12 +244,13 @@ def load_lpd(path: Path) -> Lpd:
         raise CheckpointError(f"{path}: not an LPD checkpoint: it is no dictionary")
     check_settings(path, content.get("args"), _SETTINGS)
     averages = content.get("running_averages")
-    states = {}
+    states: dict[str, Mapping[str, Any]] = {}
     for part in ("embedder", "generator"):
         averaged = averages.get(part) if isinstance(averages, Mapping) else None
-        states[part] = averaged if averaged else content.get(part)
-        if not isinstance(states[part], Mapping):
+        state = averaged if averaged else content.get(part)
+        if not isinstance(state, Mapping):
             raise CheckpointError(f'{path}: not an LPD checkpoint: it has no state dict "{part}"')
+        states[part] = state
     padding = settings_of(content.get("args")).get("gen_padding", "zero")
     return lpd_of_states(states["embedder"], states["generator"], path, padding)
 

@@ -112,7 +112,7 @@ class ModulatedConv(nn.Module):
     """A convolution whose input channels are scaled by a style, and whose outputs are normalised again.
 
     With `upsample` the picture doubles: a transposed convolution, then a blur. This is the plain form, with weights
-    of each sample's own; `lia_render` has the one that is exported.
+    of each sample's own; `lia_backbone` has the one that is exported.
     """
 
     def __init__(self, inner: int, outer: int, size: int, demodulate: bool = True, upsample: bool = False) -> None:
