@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import tarfile
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -107,6 +108,13 @@ def read_checkpoint(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path}: empty")
     _check_container(path)
+    with warnings.catch_warnings():
+        # torch remarks on protocols and old storages; what matters is said below.
+        warnings.simplefilter("ignore")
+        return _load(path)
+
+
+def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     # A damaged pickle may raise nearly anything; the second reader says what.
