@@ -6,6 +6,7 @@ import sys
 
 from lpmm_runtime.errors import LpmmError
 from training import adaptor, bench_backbone, default, finetune_identity, import_backbone, portraits, toykit
+from training.export import ExportError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return int(args.run(args))
-    except (FileNotFoundError, LpmmError, ValueError) as error:
+    except (FileNotFoundError, LpmmError, ExportError, ValueError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
 

@@ -11,8 +11,9 @@ latents comes first: it costs no pictures. The result replaces the bundle's `lp_
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from training.backbones.interface import TalkingHead
 from training.import_backbone import KINDS, export_adaptor
 from training.lp_adaptor import AdaptorBatch, LpAdaptor, Weights
 from training.lp_regressor import FaceData
-from training.shards import read_all
+from training.shards import read_shards
 
 Array = NDArray[np.float32]
 _READ_AT_ONCE = 4
@@ -65,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
     bundle = load_bundle(args.bundle)
     head = load_head(bundle, args.checkpoint, args.device)
     folder = args.data / "data" if (args.data / "data").is_dir() else args.data
-    faces = FaceData(read_all(folder, "faces", "train"), head.image_size)
+    faces = FaceData(first_faces(folder, args.faces), head.image_size)
     count = min(args.faces, len(faces))
     args.out.mkdir(parents=True, exist_ok=True)
-    check_training_folder(args.out, bundle)
+    check_training_folder(args.out, bundle, faces.arrays["landmarks"][:count])
     known = read_faces(bundle, head, faces, count, args.device, args.out / "readings.npz")
 
     def schedule(steps: int, batch: int, rate: float) -> loop.Schedule:
@@ -102,14 +103,25 @@ def load_head(bundle: Bundle, checkpoint: Path, device: str) -> TalkingHead:
     return backbone
 
 
-def check_training_folder(folder: Path, bundle: Bundle) -> None:
-    """Raise ValueError if a folder holds a training on another bundle's models: it would be gone on with."""
+def first_faces(folder: Path, count: int) -> dict[str, NDArray[Any]]:
+    """Return the arrays of as many face shards as hold `count` samples, or of all. Raises FileNotFoundError."""
+    shards: list[dict[str, NDArray[Any]]] = []
+    for shard in read_shards(folder, "faces", "train"):
+        shards.append(shard)
+        if sum(len(known["images"]) for known in shards) >= count:
+            break
+    return {name: np.concatenate([shard[name] for shard in shards]) for name in shards[0]}
+
+
+def check_training_folder(folder: Path, bundle: Bundle, landmarks: Array) -> None:
+    """Raise ValueError if a folder holds a training on other models or faces: it would be gone on with."""
     graphs = ("lp_regressor", "pose_encoder", "identity_encoder", "generator")
-    models = {name: bundle.manifest["files"][f"{name}.onnx"]["sha256"] for name in graphs}
-    note = folder / "models.json"
-    if note.is_file() and json.loads(note.read_text("utf-8")) != models:
-        raise ValueError(f"{folder}: holds a training of another bundle; choose another --out")
-    note.write_text(json.dumps(models, indent=1) + "\n", encoding="utf-8")
+    made_of = {name: bundle.manifest["files"][f"{name}.onnx"]["sha256"] for name in graphs}
+    made_of["faces"] = hashlib.sha256(np.ascontiguousarray(landmarks).tobytes()).hexdigest()
+    note = folder / "made_of.json"
+    if note.is_file() and json.loads(note.read_text("utf-8")) != made_of:
+        raise ValueError(f"{folder}: holds a training of another bundle or on other faces; choose another --out")
+    note.write_text(json.dumps(made_of, indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -139,8 +151,7 @@ def read_faces(
     """Return params and latents of the first `count` faces, aligned; `kept` is a file to keep them in."""
     if kept is not None and kept.is_file():
         with np.load(kept, allow_pickle=False) as archive:
-            if len(archive["params"]) == count:
-                return Readings(archive["params"], archive["latents"])
+            return Readings(archive["params"], archive["latents"])
     sessions = OnnxSessions(bundle, device="cpu")
     params, latents = [], []
     for start in tqdm(range(0, count, _READ_AT_ONCE), desc="reading faces", unit="batch", mininterval=5):
@@ -172,12 +183,14 @@ def train(
     """
     torch.manual_seed(schedule.seed)
     device = schedule.device
-    adaptor = LpAdaptor(known.params.shape[1], head.latent_size).to(device)
-    mean = torch.from_numpy(known.mean).to(device)
-    params, latents = torch.from_numpy(known.params).to(device), torch.from_numpy(known.latents).to(device)
+    adaptor = LpAdaptor(known.params.shape[1], head.latent_size)
+    mean, params, latents = (torch.from_numpy(part) for part in (known.mean, known.params, known.latents))
     if warm_up.steps:
-        basis = torch.eye(head.latent_size, device=device)
-        lp_adaptor.warm_up(adaptor, mean, params.cpu(), latents.cpu(), basis.cpu(), warm_up, folder)
+        # A perceptron on a few numbers: no device is faster than the CPU.
+        basis = torch.eye(head.latent_size)
+        lp_adaptor.warm_up(adaptor, mean, params, latents, basis, replace(warm_up, device="cpu"), folder)
+    adaptor.to(device)
+    mean, params, latents = mean.to(device), params.to(device), latents.to(device)
     rows = np.linspace(0, len(known.params) - 1, identities).astype(np.int64)
     drawn = [_identity(head, faces, int(row), latents[row : row + 1], device) for row in rows]
     with torch.no_grad():

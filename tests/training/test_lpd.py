@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from filled_weights import golden, lpd_embedder, lpd_generator, unit_batch
-from torch import Tensor
+from torch import Tensor, nn
 
-from training.backbones.lpd import Lpd, lpd_of_states
+from training.backbones.lpd import Lpd, Padding, SpectralConv, lpd_of_states
+from training.backbones.lpd_backbone import plain_convolution
 
 TOLERANCE = 1e-4
 
@@ -60,3 +61,20 @@ def test_a_fine_tuned_generator_ignores_the_identity_it_is_given(expected) -> No
     image, matte = tuned.generator(stranger, pose)
     assert close(image[..., ::4, ::4], expected["rgb_ft_free_sub4"])
     assert close(matte[..., ::4, ::4], expected["segm_ft_free_sub4"])
+
+
+@pytest.mark.parametrize("padding", ["zero", "reflection"])
+def test_a_folded_convolution_is_the_normalised_one(padding: Padding) -> None:
+    conv = SpectralConv(5, 6, 3, bias=True, padding=padding).eval()
+    x = torch.randn(2, 5, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(plain_convolution(conv)(x), conv(x), atol=1e-6)
+    border = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect" if padding == "reflection" else "constant")
+    sigma = torch.dot(conv.weight_u, conv.weight_orig.flatten(1) @ conv.weight_v)
+    assert torch.allclose(conv(x), nn.functional.conv2d(border, conv.weight_orig / sigma, conv.bias), atol=1e-5)
+
+
+def test_training_finds_the_largest_singular_value() -> None:
+    conv = SpectralConv(4, 3, 3).train()
+    for _ in range(100):
+        conv(torch.zeros(1, 4, 4, 4))
+    assert torch.linalg.matrix_norm(conv.eval().weight.flatten(1), 2).item() == pytest.approx(1.0, abs=1e-3)

@@ -39,7 +39,7 @@ def folded(generator: LpdGenerator) -> LpdGenerator:
     for parent in list(plain.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, SpectralConv):
-                setattr(parent, name, _plain_convolution(layer))
+                setattr(parent, name, plain_convolution(layer))
             elif isinstance(layer, SpectralLinear):
                 linear = nn.Linear(layer.weight_orig.shape[1], layer.weight_orig.shape[0])
                 linear.load_state_dict({"weight": layer.weight, "bias": layer.bias})
@@ -47,7 +47,8 @@ def folded(generator: LpdGenerator) -> LpdGenerator:
     return plain
 
 
-def _plain_convolution(layer: SpectralConv) -> nn.Conv2d:
+def plain_convolution(layer: SpectralConv) -> nn.Conv2d:
+    """Return the convolution that a normalised one is in evaluation."""
     outer, inner, size, _ = layer.weight_orig.shape
     mode: Literal["reflect", "zeros"] = "reflect" if layer.mirrors and size > 1 else "zeros"
     plain = nn.Conv2d(inner, outer, size, padding=size // 2, bias=layer.bias is not None, padding_mode=mode)
