@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     count = min(args.faces, len(faces))
     args.out.mkdir(parents=True, exist_ok=True)
     check_training_folder(args.out, bundle, faces.arrays["landmarks"][:count])
-    known = read_faces(bundle, head, faces, count, args.device, args.out / "readings.npz")
+    sessions = OnnxSessions(bundle, device="cpu")
+    known = read_faces(sessions, head, faces, count, args.device, args.out / "readings.npz")
 
     def schedule(steps: int, batch: int, rate: float) -> loop.Schedule:
         often = max(1, min(500, steps // 10))
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     warm_up = schedule(args.warm_up_steps, min(256, count), 1e-3)
     rgb = schedule(args.steps, args.batch, args.rate)
     weights = Weights(args.rgb_weight, args.pose_weight)
-    adaptor = train(bundle, head, faces, known, warm_up, rgb, weights, args.identities, args.out)
+    adaptor = train(sessions, head, faces, known, warm_up, rgb, weights, args.identities, args.out)
     last = json.loads((args.out / "lp_adaptor.jsonl").read_text("utf-8").splitlines()[-1])
     store(bundle, adaptor.cpu(), known.mean, last | {"faces": count, "identities": args.identities})
     print(f"bundle: {bundle.path}: LP-adaptor trained, loss {last['loss']:.4f} after {last['step']} steps")
@@ -146,13 +147,12 @@ def params_of(sessions: OnnxSessions, images: Tensor) -> Array:
 
 @torch.no_grad()
 def read_faces(
-    bundle: Bundle, head: TalkingHead, faces: FaceData, count: int, device: str, kept: Path | None = None
+    sessions: OnnxSessions, head: TalkingHead, faces: FaceData, count: int, device: str, kept: Path | None = None
 ) -> Readings:
     """Return params and latents of the first `count` faces, aligned; `kept` is a file to keep them in."""
     if kept is not None and kept.is_file():
         with np.load(kept, allow_pickle=False) as archive:
             return Readings(archive["params"], archive["latents"])
-    sessions = OnnxSessions(bundle, device="cpu")
     params, latents = [], []
     for start in tqdm(range(0, count, _READ_AT_ONCE), desc="reading faces", unit="batch", mininterval=5):
         images = _crops(faces, np.arange(start, min(count, start + _READ_AT_ONCE)))
@@ -165,7 +165,7 @@ def read_faces(
 
 
 def train(
-    bundle: Bundle,
+    sessions: OnnxSessions,
     head: TalkingHead,
     faces: FaceData,
     known: Readings,
@@ -178,6 +178,7 @@ def train(
     """Return D, trained by latent regression and then by Eq. 2–4, all else frozen.
 
     Args:
+        sessions: the bundle's, for F.
         known: what F and E read of the faces.
         identities: how many faces, spread over the set, are drawn with.
     """
@@ -194,7 +195,6 @@ def train(
     rows = np.linspace(0, len(known.params) - 1, identities).astype(np.int64)
     drawn = [_identity(head, faces, int(row), latents[row : row + 1], device) for row in rows]
     with torch.no_grad():
-        sessions = OnnxSessions(bundle, device="cpu")
         frames = [head.draw(identity, mean[None]) for identity in drawn]
         base = torch.from_numpy(np.concatenate([params_of(sessions, frame) for frame in frames])).to(device)
 
@@ -231,4 +231,4 @@ def store(bundle: Bundle, adaptor: LpAdaptor, mean: Array, scores: dict[str, Any
         "commit": export.commit(),
     }
     write_manifest(bundle.path, manifest)
-    load_bundle(bundle.path, graphs=True)
+    load_bundle(bundle.path)

@@ -184,8 +184,8 @@ def load_strictly(model: nn.Module, state: Mapping[str, Any], path: Path, what: 
             raise CheckpointError(f"{path}: not a {what}: {word} {min(map(str, keys))!r}{more}")
     for name, tensor in expected.items():
         value = state[name]
-        if not isinstance(value, Tensor):
-            raise CheckpointError(f"{path}: not a {what}: {name!r} is no tensor")
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_quantized:
+            raise CheckpointError(f"{path}: not a {what}: {name!r} is no plain tensor")
         if value.shape != tensor.shape:
             raise CheckpointError(
                 f"{path}: not a {what}: {name!r} has shape {list(value.shape)}, not {list(tensor.shape)}"
