@@ -18,7 +18,8 @@ pytestmark = pytest.mark.timeout(900)
 def test_a_fine_tuned_generator_is_nearer_to_its_photo_and_loads_again(tmp_path: Path) -> None:
     model = lpd_of_states(lpd_embedder(), lpd_generator(), Path("filled"))
     photo = unit_batch("source")
-    schedule = loop.Schedule(3, 1, 2e-5, weight_decay=0.0, bf16=False, log_every=1)
+    # Weights at random are steep: all 37 million of them move at once.
+    schedule = loop.Schedule(3, 1, 1e-6, weight_decay=0.0, bf16=False, log_every=1)
     tuned = fine_tune(model, photo, schedule, tmp_path / "training")
     lines = [json.loads(line) for line in (tmp_path / "training" / "identity.jsonl").read_text("utf-8").splitlines()]
     assert lines[-1]["loss"] < lines[0]["loss"]
