@@ -4,20 +4,22 @@
 import argparse
 import sys
 
-from training import default, portraits, toykit
+from lpmm_runtime.errors import LpmmError
+from training import adaptor, bench_backbone, default, finetune_identity, import_backbone, portraits, toykit
 from training.evaluation import step as evaluate
+from training.export import ExportError
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one step; return its exit status. Bad input is one line on stderr and status 1."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     subparsers = parser.add_subparsers(metavar="STEP", required=True)
-    for step in (default, evaluate, portraits, toykit):
+    for step in (default, evaluate, portraits, toykit, import_backbone, finetune_identity, adaptor, bench_backbone):
         step.add_parser(subparsers)
     args = parser.parse_args(argv)
     try:
         return int(args.run(args))
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, LpmmError, ExportError, ValueError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
 

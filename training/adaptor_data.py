@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lpmm_runtime.crop import square_of_landmarks
 from lpmm_runtime.morphable import LandmarkModel
 from training import loop, lp_adaptor
-from training.backbones.portrait_flow import Identity, LatentSpace, PortraitFlow, background_plate, composite
+from training.backbones.portrait_flow import MAP_SIZE, Identity, LatentSpace, PortraitFlow, background_plate, composite
 from training.generator import GroupData
 from training.landmark_model import LandmarkSet
 from training.lp_adaptor import AdaptorBatch, LpAdaptor, Weights
@@ -28,19 +28,29 @@ _BASE_FACES = 16
 
 
 class FlowBackbone:
-    """The default backbone, frozen, as the adaptor's training sees it."""
+    """The default backbone, frozen: a `TalkingHead`."""
 
-    def __init__(self, model: PortraitFlow) -> None:
+    image_size = MAP_SIZE
+
+    def __init__(self, model: PortraitFlow, encoder: PoseEncoder) -> None:
         self._model = model.eval().requires_grad_(False)
+        self._encoder = encoder.eval().requires_grad_(False)
+        self.latent_size = model.latent_size
 
-    def identify(self, images: Tensor, landmarks: Tensor, latents: Tensor) -> tuple[Identity, Tensor]:
-        """Return the identities of portraits [n, 3, 128, 128], and their background plates."""
-        identity = self._model.identify(images, landmarks, latents)
-        return identity, background_plate(images, identity.alpha)
+    def encode_pose(self, crops: Tensor) -> Tensor:
+        """See `TalkingHead.encode_pose`."""
+        side = self._encoder.reader.size
+        if crops.shape[-1] != side:
+            crops = F.interpolate(crops, (side, side), mode="bilinear", antialias=True)
+        return self._encoder(crops)
 
-    def draw(self, identity: object, latent: Tensor) -> Tensor:
-        """See `FrozenBackbone.draw`."""
-        assert isinstance(identity, tuple)
+    def identify(self, crops: Tensor, landmarks: Tensor, latents: Tensor) -> tuple[Identity, Tensor]:
+        """See `TalkingHead.identify`; the identities and their background plates."""
+        identity = self._model.identify(crops, landmarks, latents)
+        return identity, background_plate(crops, identity.alpha)
+
+    def draw(self, identity: tuple[Identity, Tensor], latent: Tensor) -> Tensor:
+        """See `TalkingHead.draw`."""
         known, plate = identity
         return composite(self._model(known, latent), plate)
 
@@ -81,11 +91,10 @@ def train(
     latents = torch.from_numpy(np.concatenate([space.encode(known.canonical), posed[1]]))
     lp_adaptor.warm_up(adaptor, mean, params, latents, basis, warm_up, folder)
     regressor.eval().requires_grad_(False)
-    encoder.eval().requires_grad_(False)
-    backbone = FlowBackbone(model)
+    backbone = FlowBackbone(model, encoder)
     frames = groups.landmarks.shape[1]
 
-    def identities(rng: np.random.Generator, count: int) -> tuple[object, np.ndarray, np.ndarray]:
+    def identities(rng: np.random.Generator, count: int) -> tuple[tuple[Identity, Tensor], np.ndarray, np.ndarray]:
         people = rng.integers(0, len(groups.landmarks), count)
         images = torch.from_numpy(groups.images[people, 0]).permute(0, 3, 1, 2).float() / 255.0
         landmarks = torch.from_numpy(groups.landmarks[people, 0])
@@ -99,15 +108,14 @@ def train(
         drivers = rng.integers(0, len(groups.landmarks), schedule.batch)
         chosen = rng.integers(0, frames, schedule.batch)
         images = torch.from_numpy(groups.images[drivers, chosen]).permute(0, 3, 1, 2).float() / 255.0
-        landmarks = torch.from_numpy(groups.landmarks[drivers, chosen])
-        params, _ = regressor(_aligned(images, landmarks, regressor.reader.size))
-        return AdaptorBatch(identity, params, encoder(_aligned(images, landmarks, encoder.reader.size)))
+        crops = _aligned(images, torch.from_numpy(groups.landmarks[drivers, chosen]), regressor.reader.size)
+        return AdaptorBatch(identity, regressor(crops)[0], backbone.encode_pose(crops))
 
     with torch.no_grad():
         rng = np.random.default_rng(schedule.seed)
         identity, _, _ = identities(rng, _BASE_FACES)
         base = backbone.draw(identity, mean.expand(_BASE_FACES, -1))
-        known_identity = identity[0]  # type: ignore[index]
+        known_identity = identity[0]
         targets = model(known_identity, mean.expand(_BASE_FACES, -1)).landmarks[:, :68]
         base_params = regressor(_aligned(base, targets, regressor.reader.size))[0]
 

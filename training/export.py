@@ -80,11 +80,18 @@ class _GeneratorGraph(nn.Module):
         return maps.flow, maps.paint, maps.mask, maps.alpha, points
 
 
-def export_graph(network: nn.Module, path: Path, inputs: dict[str, Tensor], outputs: Sequence[str]) -> None:
+def export_graph(
+    network: nn.Module,
+    path: Path,
+    inputs: dict[str, Tensor],
+    outputs: Sequence[str],
+    tolerance: float = _TOLERANCE,
+) -> None:
     """Write a network as ONNX with a free batch dimension, and check it against torch on two rows.
 
     Args:
         inputs: examples by input name, two rows each.
+        tolerance: the largest difference that is accepted.
 
     Raises:
         ExportError: if onnxruntime answers differently.
@@ -112,7 +119,7 @@ def export_graph(network: nn.Module, path: Path, inputs: dict[str, Tensor], outp
     found = session.run(list(outputs), {name: value.numpy() for name, value in inputs.items()})
     for name, truth, value in zip(outputs, expected, found, strict=True):
         off = float(np.abs(truth.numpy() - value).max())
-        if not off <= _TOLERANCE:
+        if not off <= tolerance:
             raise ExportError(f"{path}: output {name} is off by {off:.2g}")
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training import loop
+from training.backbones.interface import TalkingHead
 
 
 class LpAdaptor(nn.Module):
@@ -35,14 +35,6 @@ class Weights:
 
     rgb: float = 1.0
     pose_reg: float = 0.05
-
-
-class FrozenBackbone(Protocol):
-    """What training an adaptor needs of a talking head; all of it frozen."""
-
-    def draw(self, identity: object, latent: Tensor) -> Tensor:
-        """Return G(identity, v) [n, 3, s, s], differentiable in v [n, w]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ def warm_up(
 def train(
     adaptor: LpAdaptor,
     mean: Tensor,
-    backbone: FrozenBackbone,
+    backbone: TalkingHead,
     mean_params: Callable[[np.random.Generator], Tensor],
     make_batch: Callable[[np.random.Generator], AdaptorBatch],
     schedule: loop.Schedule,

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checkpoints become bundles whose graphs agree with the goldens, which the runtime draws with, and whose LP-adaptor
+trains.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from filled_weights import golden, lia_state, lpd_embedder, lpd_generator, picture, unit_batch
+from numpy.typing import NDArray
+
+from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
+from lpmm_runtime.cli import main as lpmm
+from lpmm_runtime.engine import Engine
+from training.__main__ import main
+from training.backbones import lpd_backbone
+from training.backbones.lpd import lpd_of_states
+from training.export import export_graph
+from training.shards import ShardPlan, make_shards
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not (DEFAULT_BUNDLE / "bundle.json").is_file(), reason="borrows the default bundle's readers"),
+]
+BOX = (150.0, 130.0, 330.0, 350.0)
+
+
+def imported(kind: str, content: dict, folder: Path) -> Path:
+    checkpoint = folder / f"{kind}.pt"
+    torch.save(content, checkpoint)
+    arguments = ["--kind", kind, "--checkpoint", str(checkpoint), "--out", str(folder / "bundle")]
+    assert main(["import-backbone", *arguments]) == 0
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="module")
+def lia(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return imported("lia", {"gen": lia_state()}, tmp_path_factory.mktemp("lia"))
+
+
+@pytest.fixture(scope="module")
+def lpd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fine-tuned checkpoint whose running averages are what counts."""
+    identity = {"identity_embedding": torch.from_numpy(golden("lpd_256")["identity_embedding_ft"])}
+    averages = {"embedder": lpd_embedder(), "generator": lpd_generator() | identity}
+    content = {"embedder": {}, "generator": {}, "running_averages": averages}
+    return imported("lpd", content, tmp_path_factory.mktemp("lpd"))
+
+
+@pytest.fixture(scope="module")
+def lia_engine(lia: Path) -> Engine:
+    return Engine(load_bundle(lia), device="cpu", threads=2)
+
+
+@pytest.fixture(scope="module")
+def lpd_engine(lpd: Path) -> Engine:
+    return Engine(load_bundle(lpd), device="cpu", threads=2)
+
+
+@pytest.fixture(scope="module")
+def photo() -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(picture("source"), (480, 480), interpolation=cv2.INTER_CUBIC))
+
+
+def close(found: NDArray, truth: NDArray, most: float = 1e-4, mean: float = 1e-4) -> bool:
+    off = np.abs(found - truth)
+    return bool(off.max() <= most and off.mean() <= mean)
+
+
+def test_the_graphs_of_a_lia_import_agree_with_the_goldens(lia_engine: Engine) -> None:
+    expected, sessions = golden("lia_256"), lia_engine.sessions
+    both = np.concatenate([unit_batch("source").numpy(), unit_batch("driving").numpy()])
+    alpha = sessions.run("pose_encoder", {"image": both})["pose_latent"]
+    assert close(alpha, np.concatenate([expected["alpha_source"], expected["alpha_driving"]]), 2e-5)
+    features = sessions.run("identity_encoder", {"image": both[:1]})
+    assert close(features["appearance"], expected["w_source"], 2e-5)
+    free = expected["alpha_free"]
+    frames = {"abs_sub2": alpha[1:], "free_sub4": free, "rel_sub4": free - alpha[1:] + alpha[:1], "src_sub4": alpha[:1]}
+    for name, latent in frames.items():
+        step = int(name[-1])
+        image = sessions.run("generator", {**features, "pose_latent": latent})["image"]
+        # The goldens are in [−1, 1].
+        assert close(2 * image[..., ::step, ::step] - 1, expected[f"img_{name}"], 1e-4, 5e-6), name
+
+
+def test_the_graphs_of_a_fine_tuned_lpd_import_agree_with_the_goldens(lpd_engine: Engine) -> None:
+    expected, sessions = golden("lpd_256"), lpd_engine.sessions
+    both = np.concatenate([unit_batch("source").numpy(), unit_batch("driving").numpy()])
+    pose = sessions.run("pose_encoder", {"image": both})["pose_latent"]
+    assert close(pose, np.concatenate([expected["pose_source"], expected["pose_driving"]]))
+    own = sessions.run("identity_encoder", {"image": both})["identity"]
+    assert np.array_equal(own, np.repeat(expected["identity_embedding_ft"], 2, axis=0))
+    cases = {
+        "ft_free_sub4": (own[:1], expected["pose_free"]),
+        "A_sub2": (expected["id_source"], pose[1:]),
+        "B_sub4": (expected["id_mean_src_drv"], pose[:1]),
+    }
+    for name, (identity, latent) in cases.items():
+        step = int(name[-1])
+        drawn = sessions.run("generator", {"identity": identity, "pose_latent": latent})
+        assert close(drawn["image"][..., ::step, ::step], expected[f"rgb_{name}"]), name
+        assert close(drawn["alpha"][..., ::step, ::step], expected[f"segm_{name}"]), name
+
+
+def test_an_lpd_identity_is_the_portraits_own_or_the_mean_of_several(tmp_path: Path) -> None:
+    expected = golden("lpd_256")
+    model = lpd_of_states(lpd_embedder(), lpd_generator(), Path("filled"))
+    photos = torch.cat([unit_batch("source"), unit_batch("driving")])
+    own = lpd_backbone.backbone_of(model)
+    graph = tmp_path / "identity_encoder.onnx"
+    # It checks onnxruntime against torch.
+    export_graph(own.identity_encoder, graph, {"image": photos}, ["identity"], tolerance=1e-4)
+    assert close(own.identify(photos, photos, photos)[0].numpy()[:1], expected["id_source"])
+    several = lpd_backbone.backbone_of(model, photos)
+    assert close(several.identify(photos[:1], photos, photos)[0].numpy(), expected["id_mean_src_drv"])
+
+
+@pytest.mark.parametrize("kind", ["lia", "lpd"])
+def test_the_runtime_draws_with_it(kind: str, photo, request: pytest.FixtureRequest) -> None:
+    engine: Engine = request.getfixturevalue(f"{kind}_engine")
+    character = engine.create_character(photo, box=BOX)
+    rest = engine.render(character, character.params, view="full")
+    assert np.array_equal(rest[..., :3], photo)
+    taken = character.pose_latent + np.float32(0.5)
+    driven = {"pose_latent": taken, "influence": 1.0}
+    moved = engine.render(character, character.params, view="full", **driven)
+    assert np.abs(moved[..., :3].astype(int) - photo).max() > 20
+    assert np.array_equal(moved, engine.render(character, character.params, view="full", **driven))
+    nearly = character.pose_latent + np.float32(1e-4)
+    beside = engine.render(character, character.params, view="full", pose_latent=nearly, influence=1.0)
+    assert np.abs(beside[..., :3].astype(int) - photo).mean() < 2, "the photo gives way at once"
+    assert (rest[..., 3] < 255).any() == (kind == "lpd")
+
+
+def test_the_licence_is_shown(lia: Path, lpd: Path, capsys: pytest.CaptureFixture) -> None:
+    for folder, words in ((lia, "non-commercial"), (lpd, "Apache-2.0")):
+        assert lpmm(["bundle", "info", str(folder)]) == 0
+        assert any(line.startswith("licence") and words in line for line in capsys.readouterr().out.splitlines())
+
+
+def test_the_adaptor_of_an_import_trains_and_then_sliders_move(lia: Path, toy_kit: Path, photo, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(lia, tmp_path / "own"))
+    make_shards(ShardPlan(toy_kit, tmp_path / "data", "faces", "train", 128, 1, per_shard=2), workers=1)
+    checkpoint, out = lia.parent / "lia.pt", tmp_path / "run"
+    arguments = ["adaptor", "--bundle", str(own), "--checkpoint", str(checkpoint), "--data", str(tmp_path)]
+    arguments += ["--out", str(out), "--steps", "6", "--batch", "1", "--rate", "5e-4", "--warm-up-steps", "0"]
+    assert main(arguments) == 0
+    lines = [json.loads(line) for line in (out / "lp_adaptor.jsonl").read_text("utf-8").splitlines()]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    trained = load_bundle(own)
+    assert trained.manifest["model_card"]["lp_adaptor"].startswith("trained on 2 faces")
+    assert np.abs(trained.rig.mean_pose_latent).max() > 0
+    turned = trained.rig.controls.offset({"headYaw": 20.0}, np.zeros(trained.k, np.float32))
+    adaptor = onnxruntime.InferenceSession(str(trained.graph("lp_adaptor")), providers=["CPUExecutionProvider"])
+    at_rest, moved = (adaptor.run(None, {"params": p[None]})[0] for p in (0 * turned, turned))
+    assert np.abs(moved - at_rest).max() > 1e-3
+    stranger = tmp_path / "stranger.pt"
+    torch.save({"gen": {}}, stranger)
+    arguments[arguments.index(str(checkpoint))] = str(stranger)
+    assert main(arguments) == 1
+
+
+def test_a_folder_that_is_no_bundle_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    arguments = ["--kind", "lia", "--checkpoint", str(tmp_path / "none.pt"), "--out", str(tmp_path)]
+    assert main(["import-backbone", *arguments]) == 1
+    assert "is no bundle" in capsys.readouterr().err and (tmp_path / "thesis.txt").exists()
