@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lpmm_runtime.crop import CropSquare
+from lpmm_runtime.crop import CropSquare, square_of_landmarks
 from lpmm_runtime.errors import NoFaceError, VideoError
 from lpmm_runtime.face_finding import SURE_SCORE, Box
 from lpmm_runtime.face_tracking import is_same_face, track
@@ -114,7 +114,8 @@ def _follow(sessions: OnnxSessions, frames: Iterable[VideoFrame], rate: Fraction
             continue
         unseen = 0
         near = face.finding.box
-        square = face.reading.square
+        # Not the crop it was read in: that one stays where it was for movements of up to a percent.
+        square = square_of_landmarks(face.reading.landmarks.astype(np.float64))
         squares.append((square.x, square.y, square.side))
     return np.array(squares, np.float64).reshape(-1, 3), np.array(seen, bool)
 
