@@ -11,7 +11,7 @@ from lpmm_runtime.bundle import Bundle, load_bundle
 from lpmm_runtime.channels import split_channels
 from lpmm_runtime.cli import arguments
 from lpmm_runtime.curves import Curves, load_curves
-from lpmm_runtime.errors import CurvesError, ParamsError, PresetError, UnknownChannelError
+from lpmm_runtime.errors import CurvesError, ParamsError, PresetError, TakeError, UnknownChannelError
 from lpmm_runtime.frame import evaluate_channels
 from lpmm_runtime.presets import Preset, check_preset, load_preset
 from lpmm_runtime.take import Take, check_take, load_take
@@ -72,6 +72,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="add the take's changes to the photo's own pose, from the frame on that is nearest to it",
     )
     parser.add_argument(
+        "--reference",
+        type=int,
+        metavar="N",
+        help="the take's frame, from 0, that stands for the photo's own pose, for --relative (default: the nearest)",
+    )
+    parser.add_argument(
         "--drive-by",
         choices=("latents", "params"),
         default="latents",
@@ -103,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
     frame_count, fps = _length(curves, take, args)
     bundle = load_bundle(args.bundle)
     if take:
+        if args.reference is not None and not 0 <= args.reference < take.frame_count:
+            raise TakeError(f"{args.take}: has no frame {args.reference}, only 0 to {take.frame_count - 1}")
         check_take(take, bundle, str(args.take), latents=args.drive_by == "latents")
     presets = _presets(bundle, args.preset)
     constants = _constants(bundle, presets, args.set, curves, args.curves)
@@ -188,7 +196,7 @@ def _frames(
     rest = character.params if args.base == "photo" else character.params * 0
     base: Base = "PHOTO" if args.base == "photo" else "NEUTRAL"
     view: View = "crop" if args.crop else "full"
-    drive = Drive(take, args.influence, args.drive_by, args.relative) if take else None
+    drive = Drive(take, args.influence, args.drive_by, args.relative, args.reference) if take else None
     driver = Driver(engine, character, drive) if drive else None
     for frame in tqdm(range(frame_count), unit="frame", delay=1, leave=False):
         values = {**constants, **(curves.at(frame) if curves else {})}

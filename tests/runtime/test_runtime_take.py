@@ -221,6 +221,7 @@ def test_render_refuses_a_take_that_does_not_fit(
     curves.write_text(json.dumps({"fps": 25, "channels": {"p01": [0, 1]}}))
     argv = ["render", photo_file, "--take", path, "--out", tmp_path / "%d.png", *options]
     assert "2 frames at 25 a second do not fit" in refused(capsys, *argv, "--curves", curves)
+    assert "has no frame 3, only 0 to 2" in refused(capsys, *argv, "--relative", "--reference", "3")
     content = json.loads(path.read_text())
     content["models"]["pose_encoder.onnx"] = "0" * 64
     path.write_text(json.dumps(content))
