@@ -7,7 +7,7 @@ does the same in the `bpy` module.
 
 import atexit
 
-from . import handlers, operators, panels, preferences, runtime_session
+from . import handlers, operators, panels, performance_operators, preferences, runtime_session
 
 _registered = False
 
@@ -20,6 +20,7 @@ def register() -> None:
     preferences.register()
     operators.register()
     panels.register()
+    performance_operators.register()
     handlers.register()
     preferences.apply_preferences()
     # Blender itself unregisters at exit, the bpy module does not, and both need the handlers gone by then.
@@ -36,6 +37,7 @@ def unregister() -> None:
     atexit.unregister(unregister)
     handlers.unregister()
     runtime_session.session().stop()
+    performance_operators.unregister()
     panels.unregister()
     operators.unregister()
     preferences.unregister()

@@ -78,10 +78,10 @@ def parse_curves(data: Any, where: str) -> Curves:
     for name, length in lengths.items():
         if length != count:
             raise CurvesError(f"{where}: curves: {name!r} has {length} frames, {first!r} has {count}")
-    return Curves(_exact_rate(fps), channels, count)
+    return Curves(exact_rate(fps), channels, count)
 
 
-def _exact_rate(fps: float) -> Fraction:
+def exact_rate(fps: float) -> Fraction:
     """Return 24000/1001 for 23.976 and its like, else the plain fraction."""
     ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
     return ntsc if fps != round(fps) and abs(ntsc - fps) < 0.005 else Fraction(fps).limit_denominator(1001)

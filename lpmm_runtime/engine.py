@@ -156,6 +156,7 @@ class Engine:
         pose_latent: NDArray[np.floating] | None = None,
         influence: float = 0.0,
         take_params: NDArray[np.floating] | None = None,
+        driven_params: NDArray[np.floating] | None = None,
     ) -> Pixels:
         """Return the frame [H, W, 4] uint8 RGBA; the same inputs give the same bytes on one device.
 
@@ -171,6 +172,7 @@ class Engine:
             pose_latent: [w], v of a driving take's frame.
             influence: 0 to 1, how much of the take is mixed in (Fig. 6).
             take_params: [k], p of the take's frame: its latent is v_take + D(p) − D(p_take). None is p_base.
+            driven_params: [k], p for that latent: take_params with the sliders' edits. None is `params`.
 
         Raises:
             ParamsError: for a wrong shape, a value that is not finite, or a size out of range.
@@ -182,6 +184,7 @@ class Engine:
             pose_latent=pose_latent,
             influence=influence,
             take_params=take_params,
+            driven_params=driven_params,
         )
         if size is not None and not SMALLEST_FRAME <= size <= LARGEST_FRAME:
             raise ParamsError(f"size {size} is not {SMALLEST_FRAME} to {LARGEST_FRAME} pixels")
@@ -203,6 +206,7 @@ class Engine:
         pose_latent: NDArray[np.floating] | None = None,
         influence: float = 0.0,
         take_params: NDArray[np.floating] | None = None,
+        driven_params: NDArray[np.floating] | None = None,
     ) -> Array:
         """Return v̂ [w] of a frame; the arguments are those of `render`."""
         offset = self._pose_offset(_checked(params, self.bundle.k, "params"))
@@ -218,6 +222,8 @@ class Engine:
         start = character.base_offset
         if take_params is not None:
             start = self._pose_offset(_checked(take_params, self.bundle.k, "take params"))
+        if driven_params is not None:
+            offset = self._pose_offset(_checked(driven_params, self.bundle.k, "driven params"))
         return latent + np.float32(influence) * (taken + (offset - start) - latent)
 
     def _pose_offset(self, params: Array) -> Array:

@@ -35,6 +35,18 @@ class PhotoError(LpmmError):
     code = "bad_photo"
 
 
+class VideoError(LpmmError):
+    """A video file is missing, unreadable or holds no picture."""
+
+    code = "bad_video"
+
+
+class TakeError(LpmmError):
+    """A take file is not one, or was captured with other models."""
+
+    code = "bad_take"
+
+
 class BoxError(LpmmError):
     """A face box given by hand is empty or outside the photo."""
 

@@ -8,13 +8,26 @@ from lpmm_runtime.errors import LpmmError
 from training import adaptor, bench_backbone, default, finetune_identity, import_backbone, portraits, toykit
 from training.evaluation import step as evaluate
 from training.export import ExportError
+from training.videos import step as prepare
+
+_STEPS = (
+    default,
+    evaluate,
+    prepare,
+    import_backbone,
+    finetune_identity,
+    adaptor,
+    bench_backbone,
+    portraits,
+    toykit,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one step; return its exit status. Bad input is one line on stderr and status 1."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     subparsers = parser.add_subparsers(metavar="STEP", required=True)
-    for step in (default, evaluate, portraits, toykit, import_backbone, finetune_identity, adaptor, bench_backbone):
+    for step in _STEPS:
         step.add_parser(subparsers)
     args = parser.parse_args(argv)
     try:

@@ -11,9 +11,10 @@ from lpmm_runtime.bundle import Bundle, load_bundle
 from lpmm_runtime.channels import split_channels
 from lpmm_runtime.cli import arguments
 from lpmm_runtime.curves import Curves, load_curves
-from lpmm_runtime.errors import CurvesError, ParamsError, PresetError, UnknownChannelError
+from lpmm_runtime.errors import CurvesError, ParamsError, PresetError, TakeError, UnknownChannelError
 from lpmm_runtime.frame import evaluate_channels
 from lpmm_runtime.presets import Preset, check_preset, load_preset
+from lpmm_runtime.take import Take, check_take, load_take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lpmm_runtime.engine import Character, Engine
+    from lpmm_runtime.engine import Base, Character, Engine, View
 
 DESCRIPTION = """Render a portrait photo with channel values: controls (headYaw, jawOpen, …; degrees for the head,
 else 0 to 1), params (p01 … p40, in standard deviations) and presets (0 to 1)."""
@@ -57,6 +58,31 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default="photo",
         help="what channels add to: the photo's own pose or the mean face's (default: photo)",
     )
+    parser.add_argument("--take", type=Path, metavar="FILE", help="a performance to follow (see lpmm capture)")
+    parser.add_argument(
+        "--influence",
+        type=_influence,
+        default=1.0,
+        metavar="X",
+        help="how much of the take is mixed in, 0 to 1 (default: 1)",
+    )
+    parser.add_argument(
+        "--relative",
+        action="store_true",
+        help="add the take's changes to the photo's own pose, from the frame on that is nearest to it",
+    )
+    parser.add_argument(
+        "--reference",
+        type=int,
+        metavar="N",
+        help="the take's frame, from 0, that stands for the photo's own pose, for --relative (default: the nearest)",
+    )
+    parser.add_argument(
+        "--drive-by",
+        choices=("latents", "params"),
+        default="latents",
+        help="what of the take drives: the pose encoder's latents, or the params alone (default: latents)",
+    )
     parser.add_argument("--crop", action="store_true", help="write the aligned crop instead of the full photo")
     parser.add_argument(
         "--size",
@@ -79,8 +105,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Render, and print what was written."""
     curves = load_curves(args.curves) if args.curves else None
-    frame_count = curves.frame_count if curves else 1
+    take = load_take(args.take) if args.take else None
+    frame_count, fps = _length(curves, take, args)
     bundle = load_bundle(args.bundle)
+    if take:
+        if args.reference is not None and not 0 <= args.reference < take.frame_count:
+            raise TakeError(f"{args.take}: has no frame {args.reference}, only 0 to {take.frame_count - 1}")
+        check_take(take, bundle, str(args.take), latents=args.drive_by == "latents")
     presets = _presets(bundle, args.preset)
     constants = _constants(bundle, presets, args.set, curves, args.curves)
 
@@ -92,8 +123,8 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.out, frame_count)
     engine = Engine(bundle, args.device, args.threads)
     character = engine.create_character(photo, args.box, str(args.photo))
-    frames = _frames(engine, character, presets, constants, curves, args)
-    written = write_frames(args.out, frames, curves.fps if curves else Fraction(24), args.first_frame)
+    frames = _frames(engine, character, presets, constants, curves, take, frame_count, args)
+    written = write_frames(args.out, frames, fps, args.first_frame)
     where = str(written[0]) if len(written) == 1 else f"{written[0]} … {written[-1].name}"
     print(f"wrote {where}: {frame_count} frame{'s' if frame_count > 1 else ''} on {engine.device}")
     return 0
@@ -135,25 +166,50 @@ def _constants(
     return constants
 
 
+def _length(curves: Curves | None, take: Take | None, args: argparse.Namespace) -> tuple[int, Fraction]:
+    """Return the number of frames and their rate."""
+    if take is None:
+        return (curves.frame_count, curves.fps) if curves else (1, Fraction(24))
+    if curves and (curves.frame_count, curves.fps) != (take.frame_count, take.fps):
+        raise CurvesError(
+            f"{args.curves}: {curves.frame_count} frames at {float(curves.fps):g} a second do not fit "
+            f"{args.take}: {take.frame_count} at {float(take.fps):g}"
+        )
+    return take.frame_count, take.fps
+
+
 def _frames(
     engine: "Engine",
     character: "Character",
     presets: dict[str, Preset],
     constants: dict[str, float],
     curves: Curves | None,
+    take: Take | None,
+    frame_count: int,
     args: argparse.Namespace,
 ) -> "Iterator[NDArray[np.uint8]]":
     from tqdm import tqdm
 
+    from lpmm_runtime.driving import Drive, Driver
+
     rig = engine.bundle.rig
-    base = character.params if args.base == "photo" else character.params * 0
-    for frame in tqdm(range(curves.frame_count if curves else 1), unit="frame", delay=1, leave=False):
+    rest = character.params if args.base == "photo" else character.params * 0
+    base: Base = "PHOTO" if args.base == "photo" else "NEUTRAL"
+    view: View = "crop" if args.crop else "full"
+    drive = Drive(take, args.influence, args.drive_by, args.relative, args.reference) if take else None
+    driver = Driver(engine, character, drive) if drive else None
+    for frame in tqdm(range(frame_count), unit="frame", delay=1, leave=False):
         values = {**constants, **(curves.at(frame) if curves else {})}
-        pixels = engine.render(
-            character,
-            evaluate_channels(rig, base, values, presets),
-            base="PHOTO" if args.base == "photo" else "NEUTRAL",
-            view="crop" if args.crop else "full",
-            size=args.size,
-        )
+        if driver:
+            pixels = driver.render(frame, values, presets, base=base, view=view, size=args.size)
+        else:
+            params = evaluate_channels(rig, rest, values, presets)
+            pixels = engine.render(character, params, base=base, view=view, size=args.size)
         yield pixels if args.alpha else pixels[..., :3]
+
+
+def _influence(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
