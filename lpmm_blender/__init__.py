@@ -7,8 +7,18 @@ does the same in the `bpy` module.
 
 import atexit
 
-from . import handlers, operators, panels, preferences, runtime_session
+from . import (
+    handlers,
+    operators,
+    panels,
+    preferences,
+    preset_assets,
+    preset_list,
+    preset_operators,
+    runtime_session,
+)
 
+_PRESET_PARTS = (preset_operators, preset_assets, preset_list)
 _registered = False
 
 
@@ -19,6 +29,8 @@ def register() -> None:
         return
     preferences.register()
     operators.register()
+    for part in _PRESET_PARTS:
+        part.register()
     panels.register()
     handlers.register()
     preferences.apply_preferences()
@@ -37,5 +49,7 @@ def unregister() -> None:
     handlers.unregister()
     runtime_session.session().stop()
     panels.unregister()
+    for part in reversed(_PRESET_PARTS):
+        part.unregister()
     operators.unregister()
     preferences.unregister()
