@@ -34,7 +34,9 @@ def action_uses(thing: ID) -> list[ActionUse]:
     uses = [ActionUse(animation.action, getattr(animation, "action_slot", None))] if animation.action else []
     aside = getattr(animation, "action_tweak_storage", None)
     if aside is not None:
-        uses += [ActionUse(aside, slot) for slot in getattr(aside, "slots", None) or [None]]
+        handle = getattr(animation, "action_slot_handle_tweak_storage", None)
+        slots = [slot for slot in getattr(aside, "slots", ()) if slot.handle == handle]
+        uses += [ActionUse(aside, slot) for slot in slots or [None]]
     for strip in _strips(animation):
         if strip.action is not None:
             uses.append(ActionUse(strip.action, getattr(strip, "action_slot", None)))

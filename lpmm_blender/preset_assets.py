@@ -18,10 +18,8 @@ _PIXELS_FOR_ALL = 300
 """How far the mouse goes from nothing to the whole pose."""
 
 
-class LPMM_OT_apply_preset_asset(RigOperator):
-    bl_idname = "lpmm.apply_preset_asset"
-    bl_label = "Apply to LPMM Face"
-    bl_description = "Bring the pose of the Action asset onto the active face"
+class _AssetOperator(RigOperator):
+    """What the operators share; they cannot inherit from each other, because a registered class must have no heirs."""
 
     factor: FloatProperty(  # type: ignore[valid-type]
         name="Factor", description="How far toward the pose", default=1.0, soft_min=0.0, soft_max=1.0
@@ -48,7 +46,13 @@ class LPMM_OT_apply_preset_asset(RigOperator):
         return {"FINISHED"}
 
 
-class LPMM_OT_blend_preset_asset(LPMM_OT_apply_preset_asset):
+class LPMM_OT_apply_preset_asset(_AssetOperator):
+    bl_idname = "lpmm.apply_preset_asset"
+    bl_label = "Apply to LPMM Face"
+    bl_description = "Bring the pose of the Action asset onto the active face"
+
+
+class LPMM_OT_blend_preset_asset(_AssetOperator):
     bl_idname = "lpmm.blend_preset_asset"
     bl_label = "Blend onto LPMM Face"
     bl_description = "Drag sideways to bring the pose of the Action asset onto the active face; click to accept"

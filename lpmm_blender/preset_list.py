@@ -20,6 +20,7 @@ from .rig import PRESET_PREFIX, data_path, record_of
 
 _FEWEST_ROWS = 64
 _ROWS = 8
+_SLIDER_WIDTH = 2.75
 _PREVIEW_SCALE = 6.0
 
 
@@ -70,19 +71,19 @@ class LPMM_UL_presets(UIList):
         preset = record.presets.get(name)
         if preset is None:
             return
-        split = layout.split(factor=0.5, align=False)
-        title = split.row(align=True)
+        row = layout.row(align=True)
+        title = row.row(align=True)
         icon = preset_thumbnails.icon_of(rig, preset)
         if icon:
             title.label(text="", icon_value=icon)
         else:
             title.label(text="", icon="SHAPEKEY_DATA")
         title.prop(item, "title", text="", emboss=False)
-        row = split.row(align=True)
         slider = row.row(align=True)
+        slider.ui_units_x = _SLIDER_WIDTH
         slider.active = any(other.name == name for other in heard(record.presets, rig))
         if PRESET_PREFIX + name in rig:
-            slider.prop(rig, data_path(PRESET_PREFIX + name), text="", slider=True, emboss=True)
+            slider.prop(rig, data_path(PRESET_PREFIX + name), text="", slider=True)
         _draw_mute(row, rig, name)
         solo = soloed(rig) == name
         row.operator("lpmm.solo_preset", text="", icon="SOLO_ON" if solo else "SOLO_OFF", emboss=False).preset = name

@@ -57,9 +57,15 @@ def key_if_recording(context: Context, rig: Object, names: Iterable[str]) -> boo
 
 
 class RigOperator(Operator):
-    """What the operators here share: a rig that may be changed, and errors that become reports."""
+    """What the operators here share: a rig that may be changed, and errors that become reports.
+
+    Attributes:
+        changes_list: whether presets come, go or get other contents. A library override keeps values only: new
+            properties are gone after a reload, removed ones are back.
+    """
 
     bl_options = {"REGISTER", "UNDO"}
+    changes_list = False
 
     @classmethod
     def poll(cls, context: Context) -> bool:
@@ -69,6 +75,9 @@ class RigOperator(Operator):
             return False
         if rig.library is not None:
             cls.poll_message_set("This face is linked from another file: make a library override of it first")
+            return False
+        if cls.changes_list and rig.override_library is not None:
+            cls.poll_message_set("The presets of a library override can be used, but changed only in their own file")
             return False
         return True
 
@@ -126,6 +135,7 @@ class _PresetOperator(RigOperator):
 class LPMM_OT_add_preset(RigOperator):
     bl_idname = "lpmm.add_preset"
     bl_label = "Add Preset from Pose"
+    changes_list = True
     bl_description = "Keep what the face shows now, sliders and presets together, as a new preset"
 
     name: StringProperty(name="Name", default="Preset")  # type: ignore[valid-type]
@@ -147,6 +157,7 @@ class LPMM_OT_add_preset(RigOperator):
 class LPMM_OT_update_preset(_PresetOperator):
     bl_idname = "lpmm.update_preset"
     bl_label = "Update Preset from Pose"
+    changes_list = True
     bl_description = (
         "Let the preset hold what the face shows now, at 1, and put all other sliders at rest: the face does not change"
     )
@@ -169,6 +180,7 @@ class LPMM_OT_apply_preset(_PresetOperator):
 class LPMM_OT_rename_preset(_PresetOperator):
     bl_idname = "lpmm.rename_preset"
     bl_label = "Rename Preset"
+    changes_list = True
     bl_description = "Rename the preset; its keys, drivers and NLA strips follow"
 
     name: StringProperty(name="Name")  # type: ignore[valid-type]
@@ -189,6 +201,7 @@ class LPMM_OT_rename_preset(_PresetOperator):
 class LPMM_OT_remove_preset(_PresetOperator):
     bl_idname = "lpmm.remove_preset"
     bl_label = "Remove Preset"
+    changes_list = True
     bl_description = "Take the preset and its slider from the face"
 
     keys: BoolProperty(  # type: ignore[valid-type]
@@ -206,6 +219,7 @@ class LPMM_OT_remove_preset(_PresetOperator):
 class LPMM_OT_duplicate_preset(_PresetOperator):
     bl_idname = "lpmm.duplicate_preset"
     bl_label = "Duplicate Preset"
+    changes_list = True
     bl_description = "Add a copy of the preset below it"
 
     def act_on(self, _context: Context, rig: Object, name: str) -> set[str]:
@@ -216,6 +230,7 @@ class LPMM_OT_duplicate_preset(_PresetOperator):
 class LPMM_OT_move_preset(_PresetOperator):
     bl_idname = "lpmm.move_preset"
     bl_label = "Move Preset"
+    changes_list = True
     bl_description = "Move the preset in the list"
 
     direction: EnumProperty(  # type: ignore[valid-type]
@@ -273,6 +288,7 @@ class LPMM_OT_unmute_presets(_PresetOperator):
 class LPMM_OT_import_preset(RigOperator, ImportHelper):
     bl_idname = "lpmm.import_preset"
     bl_label = "Import Presets"
+    changes_list = True
     bl_description = "Add saved blendshapes to the face: the chosen files, or with no file chosen the whole folder"
 
     filename_ext = ".json"
@@ -292,6 +308,7 @@ class LPMM_OT_import_preset(RigOperator, ImportHelper):
 class LPMM_OT_add_library_presets(RigOperator):
     bl_idname = "lpmm.add_library_presets"
     bl_label = "Add from Library"
+    changes_list = True
     bl_description = "Add a preset that comes with the model bundle"
 
     preset: StringProperty(  # type: ignore[valid-type]

@@ -57,6 +57,9 @@ def add_preset(rig: Object, preset: Preset) -> None:
     """Give the rig the slider of a preset that fits it; one of the same name is replaced in its place."""
     add_preset_slider(rig, preset.name, preset.description)
     _add_mute(rig, preset.name)
+    if SOLO not in rig:
+        # Made here, because a library override keeps only what its original has.
+        set_solo(rig, None)
     write_record(rig, record_of(rig).with_preset(preset))
     rig.update_tag()
 

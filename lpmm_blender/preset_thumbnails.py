@@ -197,11 +197,14 @@ def _keep(key: Key, pixels: NDArray[np.uint8]) -> None:
 
 
 def fill_preview(preview: ImagePreview, pixels: NDArray[np.uint8]) -> None:
-    """Put a square picture [side, side, 4] uint8 RGBA, first row on top, into a preview and its icon."""
+    """Put an aligned crop [side, side, 4] uint8 RGBA, first row on top, into a preview; its icon is the face alone."""
     side = pixels.shape[0]
-    step = max(1, side // ICON_SIDE)
-    small = side // step
-    icon = pixels[: small * step, : small * step].reshape(small, step, small, step, 4).mean(axis=(1, 3))
+    # The face takes 1/1.8 of the aligned crop, and an icon in a row is tiny.
+    step = max(1, round(side / 1.8 / ICON_SIDE))
+    small = min(ICON_SIDE, side // step)
+    edge = (side - small * step) // 2
+    face = pixels[edge : edge + small * step, edge : edge + small * step]
+    icon = face.reshape(small, step, small, step, 4).mean(axis=(1, 3))
     for size, values, name in ((side, pixels, "image"), (small, icon, "icon")):
         setattr(preview, f"{name}_size", (size, size))
         opaque = np.multiply(values[::-1], 1.0 / 255.0, dtype=np.float32)

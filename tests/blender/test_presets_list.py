@@ -138,6 +138,17 @@ def test_a_renamed_preset_keeps_its_keys_drivers_strips_and_place(
     assert is_shown(two, reference, jawOpen=0.9, p07=1.5)
 
 
+def test_a_rename_in_tweak_mode_reaches_the_action_set_aside(scene: Scene, two: Object) -> None:
+    two.keyframe_insert('["preset:Smile"]', frame=1)
+    _push_down(two)
+    two.keyframe_insert('["preset:Smile"]', frame=5)
+    two.animation_data.use_tweak_mode = True
+    rename_preset(two, "Smile", "Grin")
+    two.animation_data.use_tweak_mode = False
+    assert [curve.data_path for curve in _curves(two)] == ['["preset:Grin"]'] * 2
+    assert len(action_uses(two)) == 2
+
+
 def test_a_driven_weight_stays_driven_after_a_rename(scene: Scene, two: Object, reference: Reference) -> None:
     hand = bpy.data.objects.new("hand", None)
     scene.collection.objects.link(hand)
@@ -245,6 +256,25 @@ def test_undo_takes_back_a_rename_with_its_keys(two: Object, reference: Referenc
     assert list(record_of(rig).presets) == ["Smile", "Open"]
     assert rig["preset:Open"] == 0.5 and "preset:Wide" not in rig
     assert {curve.data_path for curve in _curves(rig)} == {'["preset:Open"]'}
+
+
+def test_mute_and_solo_of_a_library_override_outlive_a_reload(two: Object, tmp_path: Any) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "faces.blend"))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    scene, view_layer = bpy.context.scene, bpy.context.view_layer
+    with bpy.data.libraries.load(str(tmp_path / "faces.blend"), link=True) as (_there, wanted):
+        wanted.collections = ["Ada"]
+    scene.collection.children.link(wanted.collections[0])
+    own = wanted.collections[0].override_hierarchy_create(scene, view_layer, do_fully_editable=True)
+    rig = next(thing for thing in own.all_objects if thing.type == "EMPTY")
+    bpy.context.view_layer.objects.active = rig
+    assert bpy.ops.lpmm.mute_preset(preset="Smile") == bpy.ops.lpmm.solo_preset(preset="Open") == {"FINISHED"}
+    for changes_list in ("duplicate_preset", "rename_preset", "import_preset", "add_preset", "update_preset"):
+        assert not getattr(bpy.ops.lpmm, changes_list).poll(), "it would be lost with the reload"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    (rig,) = (thing for thing in bpy.data.objects if thing.type == "EMPTY" and thing.override_library is not None)
+    assert rig["mute:Smile"] is True and soloed(rig) == "Open"
 
 
 def test_a_linked_face_cannot_be_changed_and_says_why(two: Object, tmp_path: Any) -> None:
