@@ -15,6 +15,7 @@ from . import (
     preset_assets,
     preset_list,
     preset_operators,
+    preset_thumbnails,
     runtime_session,
 )
 
@@ -47,6 +48,7 @@ def unregister() -> None:
     _registered = False
     atexit.unregister(unregister)
     handlers.unregister()
+    preset_thumbnails.stop()
     runtime_session.session().stop()
     panels.unregister()
     for part in reversed(_PRESET_PARTS):

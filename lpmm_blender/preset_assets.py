@@ -6,23 +6,51 @@ from contextlib import contextmanager
 
 import bpy
 from bpy.props import EnumProperty, FloatProperty
-from bpy.types import Action, AssetRepresentation, Context, Event, Menu, Object
+from bpy.types import Action, AssetRepresentation, AssetShelf, Context, Event, Menu, Object, UILayout
 
 from lpmm_runtime.errors import LpmmError, PresetError
 
 from .operators import active_rig
-from .preset_actions import apply_action, mix_pose, pose_of
+from .preset_actions import TAG, apply_action, mix_pose, pose_of
 from .preset_operators import RigOperator, key_if_recording
 
 _PIXELS_FOR_ALL = 300
 """How far the mouse goes from nothing to the whole pose."""
 
 
+class LPMM_AST_presets(AssetShelf):
+    """The published presets along the lower edge of the viewport, while a face is active."""
+
+    bl_idname = "LPMM_AST_presets"
+    bl_space_type = "VIEW_3D"
+    bl_activate_operator = "LPMM_OT_apply_preset_asset"
+    bl_default_preview_size = 64
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        return context.mode == "OBJECT" and active_rig(context) is not None
+
+    @classmethod
+    def asset_poll(cls, asset: AssetRepresentation) -> bool:
+        return asset.id_type == "ACTION" and TAG in asset.metadata.tags
+
+    @classmethod
+    def draw_context_menu(cls, _context: Context, _asset: AssetRepresentation, layout: UILayout) -> None:
+        layout.operator(LPMM_OT_apply_preset_asset.bl_idname)
+        layout.operator_context = "INVOKE_DEFAULT"
+        layout.operator(LPMM_OT_blend_preset_asset.bl_idname)
+
+
 class _AssetOperator(RigOperator):
     """What the operators share; they cannot inherit from each other, because a registered class must have no heirs."""
 
     factor: FloatProperty(  # type: ignore[valid-type]
-        name="Factor", description="How far toward the pose", default=1.0, soft_min=0.0, soft_max=1.0
+        name="Factor",
+        description="How far toward the pose",
+        default=1.0,
+        soft_min=0.0,
+        soft_max=1.0,
+        options={"SKIP_SAVE"},
     )
     how: EnumProperty(  # type: ignore[valid-type]
         name="How",
@@ -30,6 +58,7 @@ class _AssetOperator(RigOperator):
             ("REPLACE", "Replace", "Go from the sliders' values to the pose's"),
             ("ADD", "Add", "Add the pose to the sliders' values"),
         ],
+        options={"SKIP_SAVE"},
     )
 
     @classmethod
@@ -138,7 +167,7 @@ def _draw_entries(self: Menu, context: Context) -> None:
 
 
 _register_classes, _unregister_classes = bpy.utils.register_classes_factory(
-    (LPMM_OT_apply_preset_asset, LPMM_OT_blend_preset_asset)
+    (LPMM_OT_apply_preset_asset, LPMM_OT_blend_preset_asset, LPMM_AST_presets)
 )
 
 

@@ -220,9 +220,8 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Remove them, and release the thumbnails."""
+    """Remove them."""
     if bpy.app.timers.is_registered(_grow):
         bpy.app.timers.unregister(_grow)
-    preset_thumbnails.stop()
     del WindowManager.lpmm_preset_rows
     _unregister_classes()

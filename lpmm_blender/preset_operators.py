@@ -208,6 +208,8 @@ class LPMM_OT_remove_preset(_PresetOperator):
         name="Remove Its Keys",
         description="Remove its keys and drivers too; otherwise they wait, as a removed shape key's do, for a preset "
         "of this name",
+        # Or the plain button would remember it.
+        options={"SKIP_SAVE"},
     )
 
     def act_on(self, _context: Context, rig: Object, name: str) -> set[str]:
@@ -315,7 +317,10 @@ class LPMM_OT_add_library_presets(RigOperator):
         name="Preset", description="The preset; empty means all of them", options={"SKIP_SAVE"}
     )
     on_clash: EnumProperty(  # type: ignore[valid-type]
-        name="If the Name Is Taken", items=ON_CLASH, description="By a preset with other contents"
+        name="If the Name Is Taken",
+        items=ON_CLASH,
+        description="By a preset with other contents",
+        options={"SKIP_SAVE"},
     )
 
     def act(self, _context: Context, rig: Object) -> set[str]:

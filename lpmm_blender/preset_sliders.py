@@ -29,17 +29,6 @@ Direction = Literal["UP", "DOWN", "TOP", "BOTTOM"]
 _NUMBERED = re.compile(r"(.+)\.\d{3,}")
 
 
-def import_preset(rig: Object, path: Path) -> Preset:
-    """Give the rig the slider of a preset file; a preset of the same name is replaced and keeps its weight.
-
-    Raises:
-        PresetError: naming the file, if it is no preset or does not fit the rig, which then stays as it was.
-    """
-    preset = read_fitting(rig, path)
-    add_preset(rig, preset)
-    return preset
-
-
 def read_fitting(rig: Object, path: Path) -> Preset:
     """Read a preset file that fits the rig.
 

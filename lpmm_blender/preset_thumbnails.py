@@ -104,10 +104,13 @@ def stop() -> None:
     """Forget every wish, and release every preview."""
     global _thread, _previews
     with _changed:
-        _thread = None
+        thread, _thread = _thread, None
         _wishes.clear()
         _answers.clear()
         _changed.notify_all()
+    if thread is not None:
+        # A thumbnail in progress would else start a runtime again that is about to be stopped.
+        thread.join(timeout=2.0)
     if bpy.app.timers.is_registered(show_arrived):
         bpy.app.timers.unregister(show_arrived)
     _known.clear()
