@@ -3,9 +3,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, FloatProperty
+from bpy.props import EnumProperty, FloatProperty, StringProperty
 from bpy.types import Action, AssetRepresentation, AssetShelf, Context, Event, Menu, Object, UILayout
 
 from lpmm_runtime.errors import LpmmError, PresetError
@@ -23,8 +24,9 @@ class LPMM_AST_presets(AssetShelf):
 
     bl_idname = "LPMM_AST_presets"
     bl_space_type = "VIEW_3D"
-    bl_activate_operator = "LPMM_OT_apply_preset_asset"
+    bl_activate_operator = "LPMM_OT_apply_shelf_preset"
     bl_default_preview_size = 64
+    filter_action = True  # Newer versions leave out all other kinds before they ask asset_poll.
 
     @classmethod
     def poll(cls, context: Context) -> bool:
@@ -124,6 +126,46 @@ class LPMM_OT_blend_preset_asset(_AssetOperator):
         return {"RUNNING_MODAL"}
 
 
+class LPMM_OT_apply_shelf_preset(RigOperator):
+    bl_idname = "lpmm.apply_shelf_preset"
+    bl_label = "Apply to LPMM Face"
+    bl_description = "Bring the pose of the Action asset onto the active face"
+
+    # Blender fills these in; a shelf's item is in no context while it is clicked.
+    asset_library_type: EnumProperty(  # type: ignore[valid-type]
+        items=[
+            ("LOCAL", "Current File", "", 1),
+            ("ALL", "All Libraries", "", 2),
+            ("ESSENTIALS", "Essentials", "", 3),
+            ("CUSTOM", "Custom", "", 100),
+        ],
+        options={"HIDDEN", "SKIP_SAVE"},
+    )
+    asset_library_identifier: StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+    relative_asset_identifier: StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+
+    def act(self, context: Context, rig: Object) -> set[str]:
+        with self._action(context) as action:
+            key_if_recording(context, rig, apply_action(rig, action))
+        return {"FINISHED"}
+
+    @contextmanager
+    def _action(self, context: Context) -> Iterator[Action]:
+        # "Action/Name" in this file, "folder/file.blend/Action/Name" in a library.
+        path, _, name = self.relative_asset_identifier.replace("\\", "/").rpartition("Action/")
+        if self.asset_library_type == "LOCAL":
+            action = bpy.data.actions.get((name, None))
+            if action is None:
+                raise PresetError(f"{self.relative_asset_identifier}: this file has no such Action")
+            yield action
+            return
+        library = context.preferences.filepaths.asset_libraries.get(self.asset_library_identifier)
+        if library is None:
+            raise PresetError(f"{self.relative_asset_identifier}: no asset library {self.asset_library_identifier!r}")
+        with action_of_file(str(Path(library.path) / path.rstrip("/")), name) as action:
+            yield action
+
+
 @contextmanager
 def asset_action(asset: AssetRepresentation) -> Iterator[Action]:
     """Yield the action of an asset, of this file or for the time of the block of another.
@@ -167,7 +209,7 @@ def _draw_entries(self: Menu, context: Context) -> None:
 
 
 _register_classes, _unregister_classes = bpy.utils.register_classes_factory(
-    (LPMM_OT_apply_preset_asset, LPMM_OT_blend_preset_asset, LPMM_AST_presets)
+    (LPMM_OT_apply_preset_asset, LPMM_OT_blend_preset_asset, LPMM_OT_apply_shelf_preset, LPMM_AST_presets)
 )
 
 

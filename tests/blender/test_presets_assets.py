@@ -114,6 +114,34 @@ def test_an_asset_of_another_file_is_applied_and_leaves_nothing_behind(
         pass
 
 
+def test_the_shelf_applies_a_preset_of_this_file(published: Action, rig: Object) -> None:
+    click = bpy.ops.lpmm.apply_shelf_preset
+    assert click(asset_library_type="LOCAL", relative_asset_identifier="Action/Wide") == {"FINISHED"}
+    assert rig["jawOpen"] == pytest.approx(0.8)
+    with pytest.raises(RuntimeError, match="Action/Gone"):
+        click(asset_library_type="LOCAL", relative_asset_identifier="Action/Gone")
+
+
+def test_the_shelf_applies_a_preset_of_an_asset_library(
+    published: Action, scene: Scene, portrait: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "deeper").mkdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "deeper" / "faces.blend"))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    rig = add_face(bpy.context.scene, portrait)
+    bpy.context.view_layer.objects.active = rig
+    bpy.context.preferences.filepaths.asset_libraries.new(name="Poses", directory=str(tmp_path))
+    wide = {
+        "asset_library_type": "CUSTOM",
+        "asset_library_identifier": "Poses",
+        "relative_asset_identifier": "deeper/faces.blend/Action/Wide",
+    }
+    assert bpy.ops.lpmm.apply_shelf_preset(**wide) == {"FINISHED"}
+    assert rig["jawOpen"] == pytest.approx(0.8) and not bpy.data.actions
+    with pytest.raises(RuntimeError, match="no asset library 'Other'"):
+        bpy.ops.lpmm.apply_shelf_preset(**{**wide, "asset_library_identifier": "Other"})
+
+
 def test_a_published_preset_can_be_a_strip_in_the_nla(
     published: Action, scene: Scene, rig: Object, reference: Reference
 ) -> None:
