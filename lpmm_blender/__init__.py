@@ -7,8 +7,20 @@ does the same in the `bpy` module.
 
 import atexit
 
-from . import handlers, operators, panels, performance_operators, preferences, runtime_session
+from . import (
+    handlers,
+    operators,
+    panels,
+    performance_operators,
+    preferences,
+    preset_assets,
+    preset_list,
+    preset_operators,
+    preset_thumbnails,
+    runtime_session,
+)
 
+_PRESET_PARTS = (preset_operators, preset_assets, preset_list)
 _registered = False
 
 
@@ -19,6 +31,8 @@ def register() -> None:
         return
     preferences.register()
     operators.register()
+    for part in _PRESET_PARTS:
+        part.register()
     panels.register()
     performance_operators.register()
     handlers.register()
@@ -36,8 +50,11 @@ def unregister() -> None:
     _registered = False
     atexit.unregister(unregister)
     handlers.unregister()
+    preset_thumbnails.stop()
     runtime_session.session().stop()
     performance_operators.unregister()
     panels.unregister()
+    for part in reversed(_PRESET_PARTS):
+        part.unregister()
     operators.unregister()
     preferences.unregister()

@@ -13,6 +13,7 @@ from lpmm_runtime.errors import LpmmError
 from . import live_frames, runtime_session
 from .frame_request import FrameRequest
 from .plane import planes_of, write_pixels
+from .preset_sliders import heard
 from .rig import IMAGE, PRESET_PREFIX, all_rigs, photo_path, record_of
 from .slate import paint_slate
 
@@ -51,7 +52,7 @@ def request_of(rig: Object, depsgraph: Depsgraph) -> FrameRequest:
         size=record.size,
         controls={name: value(name) for name in record.controls},
         raw={name: value(name) for name in params},
-        presets=tuple((preset, value(PRESET_PREFIX + name)) for name, preset in record.presets.items()),
+        presets=tuple((preset, value(PRESET_PREFIX + preset.name)) for preset in heard(record.presets, evaluated)),
     )
 
 

@@ -6,15 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
-from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, FloatVectorProperty, StringProperty
-from bpy.types import Context, Event, Object, Operator, OperatorFileListElement, Space
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, StringProperty
+from bpy.types import Context, Event, Object, Operator, Space
 from bpy_extras.io_utils import ImportHelper
 
 from lpmm_runtime.errors import LpmmError
 
 from . import frames, handlers, runtime_session
 from .add_face import FaceOptions, add_face
-from .preset_sliders import import_preset, remove_preset
 from .rig import key_sliders, reset_sliders, rig_of, rigs_of, slider_names
 
 
@@ -126,40 +125,6 @@ class LPMM_OT_add_face(Operator, ImportHelper):
         return {"FINISHED"}
 
 
-class LPMM_OT_import_preset(_RigOperator, ImportHelper):
-    bl_idname = "lpmm.import_preset"
-    bl_label = "Import Preset"
-    bl_description = "Add saved blendshapes to the face as sliders from 0 to 1"
-
-    filename_ext = ".json"
-    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})  # type: ignore[valid-type]
-    files: CollectionProperty(type=OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-
-    def execute(self, context: Context) -> set[str]:
-        chosen = [Path(self.directory) / entry.name for entry in self.files if entry.name]
-        imported = 0
-        for path in chosen or [Path(self.filepath)]:
-            try:
-                import_preset(active_rig(context), path)
-                imported += 1
-            except LpmmError as fault:
-                self.report({"ERROR"}, str(fault))
-        return {"FINISHED"} if imported else {"CANCELLED"}
-
-
-class LPMM_OT_remove_preset(_RigOperator):
-    bl_idname = "lpmm.remove_preset"
-    bl_label = "Remove Preset"
-    bl_description = "Take this preset and its slider from the face"
-
-    preset: StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
-
-    def execute(self, context: Context) -> set[str]:
-        remove_preset(active_rig(context), self.preset)
-        return {"FINISHED"}
-
-
 class LPMM_OT_reset_sliders(_RigOperator):
     bl_idname = "lpmm.reset_sliders"
     bl_label = "Reset Face"
@@ -241,8 +206,6 @@ def _show_textures(space: Space) -> None:
 register, unregister = bpy.utils.register_classes_factory(
     (
         LPMM_OT_add_face,
-        LPMM_OT_import_preset,
-        LPMM_OT_remove_preset,
         LPMM_OT_reset_sliders,
         LPMM_OT_key_sliders,
         LPMM_OT_refresh,

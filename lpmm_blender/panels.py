@@ -10,7 +10,8 @@ from lpmm_runtime.channels import param_name
 
 from . import handlers, runtime_session
 from .operators import LPMM_OT_add_face, active_rig
-from .rig import PRESET_PREFIX, data_path, record_of
+from .preset_list import draw_presets
+from .rig import data_path, record_of
 from .rig_record import RigRecord, RigRecordError
 
 LABEL_SHARE = 0.4
@@ -103,13 +104,7 @@ class LPMM_PT_presets(_RigPanel):
     def draw(self, context: Context) -> None:
         rig = active_rig(context)
         assert rig is not None
-        column = self.layout.column(align=True)
-        for name in record_of(rig).presets:
-            row = column.row(align=True)
-            if PRESET_PREFIX + name in rig:
-                row.prop(rig, data_path(PRESET_PREFIX + name), text=name, slider=True)
-            row.operator("lpmm.remove_preset", text="", icon="X").preset = name
-        self.layout.operator("lpmm.import_preset", icon="IMPORT", text="Import…")
+        draw_presets(self.layout, context, rig)
 
 
 class LPMM_PT_coefficients(_RigPanel):

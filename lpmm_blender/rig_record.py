@@ -43,7 +43,7 @@ class RigRecord:
         components: the names of the k components.
         controls: the group ("head", "eyes", …) of every control that the bundle had when the rig was made, by name.
         bundle_name, bundle_version: the bundle that the rig was made with.
-        presets: contents by name; the weight is the property `preset:NAME`.
+        presets: contents by name, in the list's order; the weight is the property `preset:NAME`.
     """
 
     base: Base

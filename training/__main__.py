@@ -5,7 +5,16 @@ import argparse
 import sys
 
 from lpmm_runtime.errors import LpmmError
-from training import adaptor, bench_backbone, default, finetune_identity, import_backbone, portraits, toykit
+from training import (
+    adaptor,
+    bench_backbone,
+    default,
+    finetune_identity,
+    import_backbone,
+    portraits,
+    presets,
+    toykit,
+)
 from training.evaluation import step as evaluate
 from training.export import ExportError
 from training.videos import step as prepare
@@ -18,6 +27,7 @@ _STEPS = (
     finetune_identity,
     adaptor,
     bench_backbone,
+    presets,
     portraits,
     toykit,
 )

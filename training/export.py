@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from lpmm_runtime import bundle as bundles
 from lpmm_runtime.controls import ControlMap
 from lpmm_runtime.morphable import LandmarkModel
-from lpmm_runtime.presets import Preset, save_preset
 from training.backbones.portrait_flow import IDENTITY_SIZE, MAP_SIZE, Identity, PortraitFlow
 from training.control_fit import control_list
 from training.face_finder import FaceFinder
@@ -28,7 +27,7 @@ from training.landmark_refiner import LandmarkRefiner
 from training.lp_adaptor import LpAdaptor
 from training.lp_regressor import LpRegressor
 from training.pose_latent import PoseEncoder
-from training.presets import PRESETS
+from training.presets import write_presets
 
 _OPSET = 18
 # Largest difference between torch and onnxruntime that an export may show, in the outputs' own units.
@@ -131,7 +130,7 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
     """
     if folder.exists():
         shutil.rmtree(folder)
-    (folder / "presets").mkdir(parents=True)
+    folder.mkdir(parents=True)
     generator = torch.Generator().manual_seed(0)
 
     def picture(size: int) -> Tensor:
@@ -187,9 +186,7 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
         head_readout=controls.head_readout,
         mean_pose_latent=models.mean_latent,
     )
-    for title, values in PRESETS.items():
-        preset = Preset(name=title, controls=values, params={}, description="")
-        save_preset(preset, folder / "presets" / f"{title.lower().replace(' ', '-')}.json")
+    write_presets(folder, [control.name for control in control_list()], k)
     bundles.write_manifest(
         folder,
         {

@@ -1,44 +1,230 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The expressions and mouth shapes that ship with a bundle, written in control space."""
+"""The expressions and mouth shapes that ship with a bundle, in control space; write them into a bundle anew.
 
-PRESETS: dict[str, dict[str, float]] = {
-    "Smile": {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "eyeSquintLeft": 0.25, "eyeSquintRight": 0.25},
-    "Laugh": {
-        "mouthSmileLeft": 1.0,
-        "mouthSmileRight": 1.0,
-        "jawOpen": 0.45,
-        "eyeSquintLeft": 0.5,
-        "eyeSquintRight": 0.5,
-    },
-    "Surprised": {
-        "browInnerUp": 0.8,
-        "browOuterUpLeft": 0.8,
-        "browOuterUpRight": 0.8,
-        "eyeWideLeft": 0.7,
-        "eyeWideRight": 0.7,
-        "jawOpen": 0.5,
-    },
-    "Angry": {
-        "browDownLeft": 0.9,
-        "browDownRight": 0.9,
-        "noseSneer": 0.4,
-        "mouthFrownLeft": 0.5,
-        "mouthFrownRight": 0.5,
-        "mouthPress": 0.4,
-    },
-    "Sad": {
-        "browInnerUp": 0.8,
-        "mouthFrownLeft": 0.8,
-        "mouthFrownRight": 0.8,
-        "eyeBlinkLeft": 0.2,
-        "eyeBlinkRight": 0.2,
-    },
-    "Wink": {"eyeBlinkLeft": 1.0, "mouthSmileLeft": 0.6, "browDownLeft": 0.2},
-    "Kiss": {"mouthPucker": 1.0},
-    "Asleep": {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0, "jawOpen": 0.08},
-    "Viseme AA": {"jawOpen": 0.7},
-    "Viseme EE": {"mouthStretchLeft": 0.6, "mouthStretchRight": 0.6, "jawOpen": 0.15},
-    "Viseme OO": {"mouthPucker": 0.7, "jawOpen": 0.15},
-    "Viseme OH": {"mouthFunnel": 0.8, "jawOpen": 0.3},
-    "Viseme MBP": {"mouthPress": 0.6},
-}
+python -m training presets runs/default/bundle
+"""
+
+import argparse
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from lpmm_runtime.bundle import load_bundle, write_manifest
+from lpmm_runtime.errors import LpmmError
+from lpmm_runtime.presets import Preset, check_preset, save_preset
+
+FOLDER = "presets"
+
+
+def _pair(control: str, value: float) -> dict[str, float]:
+    """Return a control on both sides of the face."""
+    return {f"{control}Left": value, f"{control}Right": value}
+
+
+EXPRESSIONS = (
+    Preset("Smile", {**_pair("mouthSmile", 0.8), **_pair("eyeSquint", 0.25)}, description="A friendly smile."),
+    Preset(
+        "Laugh",
+        {**_pair("mouthSmile", 1.0), "jawOpen": 0.6, "mouthLowerDown": 0.3, **_pair("eyeSquint", 0.5)},
+        description="A laugh: mouth open, eyes narrowed.",
+    ),
+    Preset(
+        "Smirk",
+        {"mouthSmileLeft": 1.2, "mouthFrownRight": 0.8, "mouthLeft": 0.5, "eyeSquintLeft": 0.5, "browOuterUpLeft": 0.6},
+        description="One corner of the mouth up, on the subject's left.",
+    ),
+    Preset(
+        "Surprised",
+        {"browInnerUp": 1.0, **_pair("browOuterUp", 1.0), "noseSneer": -0.6, **_pair("eyeWide", 0.9), "jawOpen": 0.5},
+        description="Brows up, eyes wide, jaw dropped.",
+    ),
+    Preset(
+        "Angry",
+        {
+            **_pair("browDown", 1.0),
+            "noseSneer": 1.2,
+            **_pair("eyeSquint", 0.4),
+            **_pair("mouthFrown", 1.5),
+            "mouthShrugLower": 0.4,
+        },
+        description="Brows down, lips pressed.",
+    ),
+    Preset(
+        "Sad",
+        {
+            "browInnerUp": 1.5,
+            "noseSneer": -0.8,
+            **_pair("mouthFrown", 2.2),
+            "mouthShrugLower": 0.3,
+            "jawOpen": 0.05,
+            **_pair("eyeBlink", 0.25),
+        },
+        description="Inner brows up, corners of the mouth down.",
+    ),
+    Preset(
+        "Afraid",
+        {
+            "browInnerUp": 1.5,
+            **_pair("browOuterUp", 0.5),
+            "noseSneer": -0.6,
+            **_pair("eyeWide", 1.3),
+            **_pair("mouthStretch", 0.4),
+            **_pair("mouthFrown", 1.2),
+            "mouthLowerDown": 0.5,
+            "jawOpen": 0.25,
+        },
+        description="Brows up and together, eyes wide, mouth drawn back.",
+    ),
+    Preset(
+        "Disgusted",
+        {
+            "noseSneer": 1.5,
+            "mouthUpperUp": 1.0,
+            **_pair("browDown", 0.7),
+            **_pair("eyeSquint", 0.8),
+            **_pair("mouthFrown", 2.0),
+            "mouthShrugLower": 0.5,
+        },
+        description="Nose wrinkled, upper lip raised.",
+    ),
+    Preset(
+        "Doubtful",
+        {
+            "browOuterUpLeft": 1.5,
+            "browDownRight": 1.5,
+            "eyeWideLeft": 0.6,
+            "eyeSquintRight": 1.2,
+            "mouthRight": 0.7,
+            **_pair("mouthFrown", 0.8),
+        },
+        description="One brow up, the other down.",
+    ),
+    Preset(
+        "Pout",
+        {"mouthShrugLower": 1.2, "mouthPucker": 0.6, **_pair("mouthFrown", 1.6), "noseSneer": 0.5},
+        description="Lower lip pushed up and out.",
+    ),
+    Preset(
+        "Shout",
+        {
+            "jawOpen": 1.0,
+            "mouthUpperUp": 0.4,
+            "mouthLowerDown": 0.4,
+            **_pair("browDown", 0.8),
+            **_pair("eyeSquint", 0.3),
+            "noseSneer": 0.3,
+        },
+        description="Mouth wide open, brows down.",
+    ),
+    Preset(
+        "Tired",
+        {**_pair("eyeBlink", 0.5), "browInnerUp": 0.25, **_pair("mouthFrown", 0.25), "jawOpen": 0.06},
+        description="Heavy lids, slack mouth.",
+    ),
+    Preset(
+        "Wink",
+        {"eyeBlinkLeft": 1.0, **_pair("mouthSmile", 0.5), "browDownLeft": 0.2},
+        description="The subject's left eye closed, with a smile.",
+    ),
+    Preset("Kiss", {"mouthPucker": 1.0}, description="Lips pursed."),
+    Preset("Asleep", {**_pair("eyeBlink", 1.0), "jawOpen": 0.08}, description="Eyes closed, face relaxed."),
+)
+
+VISEMES = (
+    Preset("Viseme Sil", {"mouthPress": 0.15}, description="Silence: the mouth closed."),
+    Preset(
+        "Viseme PP",
+        {"mouthPress": 0.35, **_pair("mouthFrown", 0.35)},
+        description="Lips closed, as in p, b, m.",
+    ),
+    Preset(
+        "Viseme FF",
+        {"mouthShrugLower": 0.4, "mouthUpperUp": 0.7, **_pair("mouthFrown", 0.8)},
+        description="Lower lip to the teeth: f, v.",
+    ),
+    Preset("Viseme TH", {"jawOpen": 0.18, "mouthLowerDown": 0.25}, description="As in think, this."),
+    Preset("Viseme DD", {"jawOpen": 0.12, "mouthUpperUp": 0.25, "mouthLowerDown": 0.3}, description="As in t, d."),
+    Preset("Viseme KK", {"jawOpen": 0.3, **_pair("mouthStretch", 0.15)}, description="As in k, g."),
+    Preset(
+        "Viseme CH",
+        {"mouthFunnel": 0.5, "mouthPucker": 0.3, "jawOpen": 0.05},
+        description="Lips forward, teeth together, as in chin, join, she.",
+    ),
+    Preset(
+        "Viseme SS",
+        {
+            **_pair("mouthStretch", 0.5),
+            **_pair("mouthFrown", 0.8),
+            "mouthLowerDown": 0.6,
+            "mouthUpperUp": 0.5,
+            "jawOpen": 0.08,
+        },
+        description="Teeth together, lips apart, as in s, z.",
+    ),
+    Preset("Viseme NN", {**_pair("mouthStretch", 0.15), "jawOpen": 0.3}, description="As in n, l."),
+    Preset("Viseme RR", {"mouthFunnel": 0.35, "mouthPucker": 0.25, "jawOpen": 0.12}, description="As in red."),
+    Preset("Viseme AA", {"jawOpen": 0.75}, description="As in car."),
+    Preset("Viseme E", {"jawOpen": 0.5, **_pair("mouthStretch", 0.5)}, description="As in bed."),
+    Preset(
+        "Viseme IH",
+        {**_pair("mouthStretch", 0.5), **_pair("mouthFrown", 0.2), "jawOpen": 0.48},
+        description="As in tip, see.",
+    ),
+    Preset("Viseme OH", {"mouthFunnel": 0.8, "jawOpen": 0.35}, description="As in toe."),
+    Preset("Viseme OU", {"mouthPucker": 0.9, "mouthFunnel": 0.2, "jawOpen": 0.15}, description="As in book, you."),
+)
+
+PRESETS = (*EXPRESSIONS, *VISEMES)
+
+
+def write_presets(bundle: Path, control_names: Iterable[str], k: int) -> None:
+    """Write every shipped preset into a bundle's folder, in place of what its `presets` folder holds.
+
+    The manifest is the caller's to write afterwards.
+
+    Args:
+        bundle: the bundle's folder.
+        control_names, k: what the bundle has, and the presets must not go beyond.
+
+    Raises:
+        PresetError: if a preset does not fit; nothing is written then.
+    """
+    known = tuple(control_names)
+    for preset in PRESETS:
+        check_preset(preset, known, k, "training/presets.py")
+    folder = bundle / FOLDER
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    for preset in PRESETS:
+        save_preset(preset, folder / f"{preset.name.lower().replace(' ', '-')}.json")
+
+
+def replace_presets(bundle: Path) -> None:
+    """Give a finished bundle the presets of this file, and its manifest their hashes.
+
+    Raises:
+        BundleError: if the bundle is not whole; its other files' hashes are not papered over.
+        PresetError: if a preset does not fit the bundle.
+    """
+    whole = load_bundle(bundle)
+    write_presets(bundle, whole.rig.control_names, whole.k)
+    write_manifest(bundle, {key: value for key, value in whole.manifest.items() if key != "files"})
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the step."""
+    text = "Write the shipped presets into a finished bundle, in place of those it has."
+    parser = subparsers.add_parser("presets", help="give a bundle the shipped presets anew", description=text)
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the presets, and say so."""
+    try:
+        replace_presets(args.bundle)
+    except LpmmError as error:
+        raise ValueError(str(error)) from error
+    print(f"wrote {len(PRESETS)} presets into {args.bundle}")
+    return 0

@@ -9,7 +9,8 @@ import pytest
 from bpy.types import Object, Scene
 from reference import Reference, change_slider, difference, shown_by
 
-from lpmm_blender.preset_sliders import import_preset, remove_preset
+from lpmm_blender.preset_files import import_presets
+from lpmm_blender.preset_sliders import read_fitting, remove_preset
 from lpmm_blender.rig import record_of
 from lpmm_runtime.errors import PresetError
 
@@ -68,11 +69,11 @@ def test_a_preset_is_a_slider_from_0_to_1(rig: Object, reference: Reference) -> 
 
 def test_an_imported_preset_can_be_used_replaced_and_removed(rig: Object, reference: Reference, tmp_path: Path) -> None:
     path = _write_preset(tmp_path / "wide.json", name='Wide "open"', controls={"jawOpen": 1.0})
-    import_preset(rig, path)
+    import_presets(rig, [path])
     slider = 'preset:Wide "open"'
     change_slider(rig, slider, 0.5)
     assert difference(shown_by(rig), reference.frame({"jawOpen": 0.5})) == 0
-    import_preset(rig, _write_preset(path, name='Wide "open"', controls={"jawOpen": 0.5}))
+    import_presets(rig, [_write_preset(path, name='Wide "open"', controls={"jawOpen": 0.5})], "REPLACE")
     assert rig[slider] == 0.5
     change_slider(rig, slider, 1.0)
     assert difference(shown_by(rig), reference.frame({"jawOpen": 0.5})) == 0
@@ -96,7 +97,8 @@ def test_a_bad_preset_is_named_and_changes_nothing(rig: Object, tmp_path: Path, 
     path.write_text(text)
     before = (dict(rig.items()), record_of(rig))
     with pytest.raises(PresetError, match=rf"bad\.json.*{said}"):
-        import_preset(rig, path)
+        read_fitting(rig, path)
+    assert import_presets(rig, [path]).added == []
     assert (dict(rig.items()), record_of(rig)) == before
 
 
