@@ -7,7 +7,16 @@ does the same in the `bpy` module.
 
 import atexit
 
-from . import handlers, operators, panels, preferences, runtime_session
+from . import (
+    bake_operators,
+    bake_panel,
+    bake_settings,
+    handlers,
+    operators,
+    panels,
+    preferences,
+    runtime_session,
+)
 
 _registered = False
 
@@ -20,6 +29,9 @@ def register() -> None:
     preferences.register()
     operators.register()
     panels.register()
+    bake_settings.register()
+    bake_operators.register()
+    bake_panel.register()
     handlers.register()
     preferences.apply_preferences()
     # Blender itself unregisters at exit, the bpy module does not, and both need the handlers gone by then.
@@ -35,6 +47,9 @@ def unregister() -> None:
     _registered = False
     atexit.unregister(unregister)
     handlers.unregister()
+    bake_panel.unregister()
+    bake_operators.unregister()
+    bake_settings.unregister()
     runtime_session.session().stop()
     panels.unregister()
     operators.unregister()
