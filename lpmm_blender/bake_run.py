@@ -171,7 +171,7 @@ class BakeRun:
         except RuntimeDied:
             return None
         except LpmmError as fault:
-            raise BakeError(f"{job.manifest.rig}: frame {number}: {fault}") from fault
+            raise BakeError(f"{job.manifest.rig}: frame {number}: {_first_line(fault)}") from fault
 
     def _answer(self, job: BakeJob, number: int, future: "Future[Frame] | None") -> Frame:
         try:
@@ -183,7 +183,7 @@ class BakeRun:
             # Once more, by the way that revives a dead runtime and tells of it.
             return self._session.render(job.requests[number])
         except LpmmError as fault:
-            raise BakeError(f"{job.manifest.rig}: frame {number}: {fault}") from fault
+            raise BakeError(f"{job.manifest.rig}: frame {number}: {_first_line(fault)}") from fault
 
     def _wait(self, future: "Future[Frame]") -> Frame:
         deadline = time.monotonic() + _ANSWER_SECONDS
@@ -244,6 +244,11 @@ class _Ledger:
     def _save(self) -> None:
         write_manifest(self._job.folder, self._job.manifest.with_frames(self.entries))
         self._saved_at = time.monotonic()
+
+
+def _first_line(fault: LpmmError) -> str:
+    # A runtime that does not start quotes its log.
+    return str(fault).partition("\n")[0].rstrip(":")
 
 
 def _true_entries(job: BakeJob) -> dict[int, BakedFrame]:
