@@ -48,19 +48,18 @@ class NewAction:
     def __init__(self, name: str, thing: Object) -> None:
         self.action: Action = bpy.data.actions.new(name)
         self._slot: Any = None
-        self._curves: Any
+        holder: Any = self.action
         if hasattr(self.action, "slots"):
             self._slot = self.action.slots.new(id_type="OBJECT", name=thing.name)
             strip = self.action.layers.new("Layer").strips.new(type="KEYFRAME")
-            self._curves = strip.channelbag(self._slot, ensure=True).fcurves
-            self._group = "group_name"
-        else:
-            self._curves = self.action.fcurves
-            self._group = "action_group"
+            holder = strip.channelbag(self._slot, ensure=True)
+        self._curves, self._groups = holder.fcurves, holder.groups
 
     def add_keys(self, path: str, index: int, frames: list[float], values: list[float], group: str) -> None:
-        """Add one F-curve with linear keys."""
-        curve = self._curves.new(path, index=index, **{self._group: group} if group else {})
+        """Add one F-curve with linear keys, in a group unless its name is empty."""
+        curve = self._curves.new(path, index=index)
+        if group:
+            curve.group = self._groups.get(group) or self._groups.new(group)
         points = curve.keyframe_points
         points.add(len(frames))
         points.foreach_set("co", np.column_stack([frames, values]).astype(np.float32).ravel())

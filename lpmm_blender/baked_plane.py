@@ -47,13 +47,14 @@ def show_bake(rig: Object, first_file: str, start: int, end: int) -> None:
         BakeError: if a plane's material cannot be edited, because it is linked.
     """
     nodes = _live_nodes(rig)
-    image = _sequence_of(rig, first_file)
+    image = _sequence_of(rig, first_file, start, end)
     for tree, live in nodes:
         bake = tree.nodes.get(NODE_NAME) or _new_bake_node(tree, live)
         bake.image = image
         user = bake.image_user
-        user.frame_start, user.frame_offset = start, start - 1
-        user.frame_duration = end - start + 1
+        # Blender holds the last file after the range, but before it shows number `frame_offset`: so that is the first.
+        user.frame_start, user.frame_offset = start + 1, start
+        user.frame_duration = max(1, end - start)
         user.use_auto_refresh = True
         user.use_cyclic = False
         _hand_over(tree, live, bake)
@@ -92,17 +93,17 @@ def show_live(rig: Object) -> None:
     _tag(rig)
 
 
-def _sequence_of(rig: Object, first_file: str) -> Image:
+def _sequence_of(rig: Object, first_file: str, start: int, end: int) -> Image:
     image = rig.get(BAKE)
     if image is not None and any(other != rig and other.get(BAKE) == image for other in all_rigs()):
         image = None  # The rig is a duplicate: what it shared so far must not change.
     if image is None:
         image = bpy.data.images.load(bpy.path.abspath(first_file))
         image.name = f"{rig.name} bake"
-        image.source = "SEQUENCE"
         image.colorspace_settings.name = "sRGB"
         image.alpha_mode = "CHANNEL_PACKED"
         rig[BAKE] = image
+    image.source = "SEQUENCE" if end > start else "FILE"
     image.filepath = first_file
     # Else frames baked anew would be shown as they were.
     image.reload()

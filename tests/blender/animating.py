@@ -36,6 +36,8 @@ def push_down(rig: Object, name: str, start: int = 1, blend: str = "REPLACE") ->
     strip = track.strips.new(name, start, action)
     if slot is not None:
         strip.action_slot = slot
+        # Among several slots Blender chooses none at first, and makes the strip one frame long.
+        strip.action_frame_start, strip.action_frame_end = action.frame_range
     strip.blend_type = blend
     return strip
 

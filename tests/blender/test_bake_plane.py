@@ -13,7 +13,7 @@ from bpy.types import Image, Object, Scene
 from reference import Reference, change_slider, difference, read_png, render_with_cycles, shown_by
 
 from lpmm_blender.add_face import FaceOptions, add_face
-from lpmm_blender.bake import BakeOptions, bake_faces
+from lpmm_blender.bake import BakeOptions, bake_faces, folder_of
 from lpmm_blender.bake_check import as_ranges, changed_frames, state_of
 from lpmm_blender.baked_plane import show_live, shows_bake
 from lpmm_blender.runtime_session import RuntimeSession
@@ -80,6 +80,15 @@ def test_a_baked_face_renders_without_asking_the_runtime(
         assert difference(read_png(tmp_path / f"{frame:04d}.png"), reference.frame(channels_at(frame))) <= 1, frame
     assert runtime.process is None
     assert scene.render.use_persistent_data == persistent_data
+
+
+def test_a_single_baked_frame_is_shown_at_every_time(
+    scene: Scene, baked: Object, reference: Reference, tmp_path: Path
+) -> None:
+    assert bpy.ops.lpmm.bake_face(use_range=True, start=3, end=3) == {"FINISHED"}
+    for frame in (2, 3, 5):
+        picture = read_png(render(scene, tmp_path / f"{frame}.png", frame))
+        assert difference(picture, reference.frame(channels_at(3))) <= 1
 
 
 @pytest.mark.parametrize("bits", ["8", "16"])
@@ -163,7 +172,7 @@ def test_frames_baked_anew_are_shown_anew(scene: Scene, baked: Object, reference
 
 
 def test_a_duplicate_of_a_baked_face_bakes_into_an_image_of_its_own(
-    scene: Scene, baked: Object, reference: Reference, tmp_path: Path
+    scene: Scene, baked: Object, reference: Reference
 ) -> None:
     bpy.ops.object.select_all(action="DESELECT")
     for thing in (baked, *baked.children):
@@ -177,7 +186,8 @@ def test_a_duplicate_of_a_baked_face_bakes_into_an_image_of_its_own(
     assert bpy.ops.lpmm.bake_face() == {"FINISHED"}
     assert twin["lpmm_bake"] != baked["lpmm_bake"]
     assert (image_shown(twin), image_shown(baked)) == (twin["lpmm_bake"], baked["lpmm_bake"])
-    folder = tmp_path / "lpmm_bake" / "shot" / "Ada.001"
+    folder = folder_of(twin, BakeOptions().folder)
+    assert folder != folder_of(baked, BakeOptions().folder)
     assert difference(read_png(folder / "0003.png"), reference.frame({"p07": 2.0})) == 0
 
 
