@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The right frame under every engine and setting, and settings that a render changed are put back."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,36 +196,67 @@ def test_a_scene_strip_shows_the_frames_of_its_scene(
     assert scene.render.use_persistent_data and not handlers._render.active
 
 
+COMPOSITOR = """
+import sys
+from pathlib import Path
+import bpy
+import lpmm_blender
+from lpmm_blender.add_face import FaceOptions, add_face
+from lpmm_blender.runtime_session import RuntimeSettings, session
+bundle, photo, out = sys.argv[1:]
+lpmm_blender.register()
+session().configure(RuntimeSettings(bundle=Path(bundle), device="cpu", threads=1, log=Path(out) / "runtime.log"))
+bpy.ops.wm.read_factory_settings(use_empty=True)
+scene = bpy.context.scene
+rig = add_face(scene, Path(photo), FaceOptions(camera=True))
+for frame, value in ((-7, -4.0), (25, 4.0)):
+    rig["p07"] = value
+    rig.keyframe_insert('["p07"]', frame=frame)
+from lpmm_blender.action_curves import active_fcurves
+for curve in active_fcurves(rig):
+    for point in curve.keyframe_points:
+        point.interpolation = "LINEAR"
+other = bpy.data.scenes.new("comp")
+for one in (scene, other):
+    one.render.engine, one.cycles.samples, one.cycles.filter_width = "CYCLES", 1, 0.01
+    one.cycles.use_denoising = False
+    one.view_settings.view_transform, one.render.dither_intensity = "Standard", 0.0
+    one.render.image_settings.file_format = "PNG"
+other.render.resolution_x, other.render.resolution_y = scene.render.resolution_x, scene.render.resolution_y
+other.camera = scene.camera
+if hasattr(other, "compositing_node_group"):
+    tree = other.compositing_node_group = bpy.data.node_groups.new("comp", "CompositorNodeTree")
+    tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+    sink = tree.nodes.new("NodeGroupOutput")
+else:
+    other.use_nodes = True
+    tree = other.node_tree
+    tree.nodes.clear()
+    sink = tree.nodes.new("CompositorNodeComposite")
+layers = tree.nodes.new("CompositorNodeRLayers")
+layers.scene = scene
+tree.links.new(layers.outputs["Image"], sink.inputs[0])
+# Blender evaluates a scene that was left between two frames at the same part of the frame.
+scene.frame_set(9, subframe=0.5)
+other.frame_start, other.frame_end = 3, 4
+other.render.filepath = out + "/####"
+bpy.context.window.scene = other
+bpy.ops.render.render(animation=True)
+lpmm_blender.unregister()
+"""
+
+
 def test_the_compositor_of_another_scene_gets_the_right_frame(
-    scene: Scene, moving: Object, reference: Reference, tmp_path: Path
+    tiny_bundle: Path, portrait: Path, reference: Reference, tmp_path: Path
 ) -> None:
-    other = bpy.data.scenes.new("comp")
-    for name in ("resolution_x", "resolution_y"):
-        setattr(other.render, name, getattr(scene.render, name))
-    render_with_cycles(other)
-    other.view_settings.view_transform = "Standard"
-    other.render.dither_intensity = 0.0
-    other.camera = scene.camera
-    if hasattr(other, "compositing_node_group"):
-        tree = bpy.data.node_groups.new("comp", "CompositorNodeTree")
-        tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
-        other.compositing_node_group = tree
-        sink = tree.nodes.new("NodeGroupOutput")
-    else:
-        other.use_nodes = True
-        tree = other.node_tree
-        tree.nodes.clear()
-        sink = tree.nodes.new("CompositorNodeComposite")
-    layers = tree.nodes.new("CompositorNodeRLayers")
-    layers.scene = scene
-    tree.links.new(layers.outputs["Image"], sink.inputs[0])
-    other.frame_start, other.frame_end = 3, 4
-    other.render.filepath = f"{tmp_path}/####"
-    bpy.context.window.scene = other
-    bpy.ops.render.render(animation=True)
+    # In a process of its own: Blender 4.5 crashes, with no add-on, when it composites scenes after it has rendered a
+    # scene strip of another file.
+    command = [sys.executable, "-c", COMPOSITOR, str(tiny_bundle), str(portrait), str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
     for frame in (3, 4):
         picture = read_png(tmp_path / f"{frame:04d}.png")
-        assert difference(picture, reference.frame(channels_at(frame))) <= 1, frame
+        assert difference(picture, reference.frame(channels_at(frame + 0.5))) <= 1, frame
 
 
 def test_a_render_that_fails_puts_persistent_data_back(scene: Scene, moving: Object) -> None:
