@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bake NLA to Keys: what strips, layers and modifiers make of a face, as one action with a key on every frame.
 
-Blender's own *Bake Action* moves the scene through the frames and leaves NLA strips behind it unmuted or gone; this
-one reads the evaluated values beside the scene. Nothing is lost: tracks are muted, the former action is kept.
+The evaluated values are read beside the scene, which stays at its frame. Nothing is lost: tracks are muted, the
+former action is kept.
 """
 
 from collections.abc import Sequence
