@@ -8,6 +8,9 @@ does the same in the `bpy` module.
 import atexit
 
 from . import (
+    bake_operators,
+    bake_panel,
+    bake_settings,
     handlers,
     operators,
     panels,
@@ -20,7 +23,20 @@ from . import (
     runtime_session,
 )
 
-_PRESET_PARTS = (preset_operators, preset_assets, preset_list)
+# In the order in which they register; children of panels come after their parents.
+_PARTS = (
+    preferences,
+    operators,
+    preset_operators,
+    preset_assets,
+    preset_list,
+    bake_settings,
+    bake_operators,
+    performance_operators,
+    panels,
+    bake_panel,
+    handlers,
+)
 _registered = False
 
 
@@ -29,13 +45,8 @@ def register() -> None:
     global _registered
     if _registered:
         return
-    preferences.register()
-    operators.register()
-    for part in _PRESET_PARTS:
+    for part in _PARTS:
         part.register()
-    panels.register()
-    performance_operators.register()
-    handlers.register()
     preferences.apply_preferences()
     # Blender itself unregisters at exit, the bpy module does not, and both need the handlers gone by then.
     atexit.register(unregister)
@@ -52,9 +63,5 @@ def unregister() -> None:
     handlers.unregister()
     preset_thumbnails.stop()
     runtime_session.session().stop()
-    performance_operators.unregister()
-    panels.unregister()
-    for part in reversed(_PRESET_PARTS):
+    for part in reversed(_PARTS[: _PARTS.index(handlers)]):
         part.unregister()
-    operators.unregister()
-    preferences.unregister()

@@ -15,6 +15,7 @@ from lpmm_runtime.protocol import Base, Box, CharacterInfo, Frame, View
 
 from . import frames, runtime_session
 from .frame_request import FrameRequest
+from .interface_lock import keep_lock
 from .plane import (
     create_camera,
     create_image,
@@ -141,9 +142,7 @@ def _build(
             camera.hide_set(True, view_layer=view_layer)
     if options.exact_colours:
         show_exact_colours(scene)
-    # Set long before any render: a render in a window crashes when a handler writes an image that the
-    # viewport shows, and render_init is too late to prevent it.
-    scene.render.use_lock_interface = True
+    keep_lock(scene)
     return rig
 
 

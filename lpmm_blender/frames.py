@@ -11,6 +11,7 @@ from lpmm_runtime.channels import param_name
 from lpmm_runtime.errors import LpmmError
 
 from . import live_frames, runtime_session
+from .baked_plane import shows_bake
 from .frame_request import FrameRequest
 from .plane import planes_of, write_pixels
 from .preset_sliders import heard
@@ -58,6 +59,8 @@ def request_of(rig: Object, depsgraph: Depsgraph) -> FrameRequest:
 
 def show_exact(rig: Object, depsgraph: Depsgraph) -> None:
     """Put exactly this frame on the rig's image, waiting for it; a slate with the reason if it cannot be had."""
+    if shows_bake(rig):
+        return
     _shown.pop(rig.session_uid, None)
     try:
         request = request_of(rig, depsgraph)
@@ -74,6 +77,8 @@ def show_exact(rig: Object, depsgraph: Depsgraph) -> None:
 
 def show_live(rig: Object, depsgraph: Depsgraph) -> None:
     """Ask for this frame and return at once; a timer shows it when it comes, unless a newer one overtakes it."""
+    if shows_bake(rig):
+        return
     try:
         request = request_of(rig, depsgraph)
     except LpmmError as fault:

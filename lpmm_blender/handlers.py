@@ -6,28 +6,54 @@ depsgraph is right. A render in a window calls handlers on worker threads. It cr
 locked before it begins. And Cycles with Persistent Data would show the first frame forever.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import bpy
 from bpy.app.handlers import persistent
-from bpy.types import Depsgraph, Object, Scene
+from bpy.types import Collection, Depsgraph, Object, Scene
 
 from . import frames, runtime_session
 from .image_sharing import separate_shared_images
+from .interface_lock import is_locked_for_faces, keep_lock
 from .rig import IMAGE, all_rigs, is_rig, rigs_of
 
 
 @dataclass
 class _RenderState:
-    """What a render in progress changed or must know; no render: `active` is False."""
+    """What a render in progress changed or must know.
 
-    active: bool = False
-    subframe: float = 0.0
+    Attributes:
+        scene: the scene being rendered, "" without a render. The sequencer's scene strips and the compositor render
+            other scenes within it, each with events of its own.
+        moments: (frame, subframe) of the picture by scene; other moments are steps of its motion blur.
+        persistent_data: the scenes whose Persistent Data was switched off.
+    """
+
+    scene: str = ""
+    moments: dict[str, tuple[int, float]] = field(default_factory=dict)
     persistent_data: set[str] = field(default_factory=set)
+
+    @property
+    def active(self) -> bool:
+        return bool(self.scene)
 
 
 _render = _RenderState()
 _wait_for_frames = False
+_pauses = 0
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Leave every frame change and update inside without an answer: the sliders are only being read."""
+    global _pauses
+    _pauses += 1
+    try:
+        yield
+    finally:
+        _pauses -= 1
 
 
 def wait_for_every_frame(wait: bool) -> None:
@@ -43,9 +69,12 @@ def waits_for_every_frame() -> bool:
 
 @persistent
 def _on_frame_change(scene: Scene, depsgraph: Depsgraph) -> None:
-    if _render.active and scene.frame_subframe != _render.subframe:
+    if _pauses:
+        return
+    moment = (scene.frame_current, scene.frame_subframe)
+    if _render.active and _render.moments.setdefault(scene.name, moment) != moment:
         return  # A motion-blur step: the picture is that of the frame.
-    exact = _render.active or bpy.app.background or _wait_for_frames
+    exact = _render.active or bpy.app.background or _wait_for_frames or _is_viewport_render()
     for rig in rigs_of(scene):
         if exact:
             frames.show_exact(rig, depsgraph)
@@ -55,13 +84,15 @@ def _on_frame_change(scene: Scene, depsgraph: Depsgraph) -> None:
 
 @persistent
 def _on_depsgraph_update(scene: Scene, depsgraph: Depsgraph) -> None:
-    if _render.active:
+    if _render.active or _pauses:
         return
     rigs = [update.id.original for update in depsgraph.updates if isinstance(update.id, Object)]
     rigs = [rig for rig in rigs if is_rig(rig)]
     if not rigs:
+        if is_locked_for_faces(scene) and any(isinstance(update.id, Collection) for update in depsgraph.updates):
+            keep_lock(scene)  # The last face may have been deleted.
         return
-    _lock_interface(scene)
+    keep_lock(scene)
     fresh = separate_shared_images()
     for rig in {rig.session_uid: rig for rig in (*rigs, *fresh)}.values():
         if bpy.app.background:
@@ -73,10 +104,10 @@ def _on_depsgraph_update(scene: Scene, depsgraph: Depsgraph) -> None:
 
 @persistent
 def _on_render_init(scene: Scene, _: object = None) -> None:
-    _render.active = True
-    _render.subframe = scene.frame_subframe
-    frames.forget_shown()
-    runtime_session.session().try_again()
+    if not _render.active:
+        _render.scene = scene.name
+        frames.forget_shown()
+        runtime_session.session().try_again()
     if scene.render.use_persistent_data and rigs_of(scene):
         _render.persistent_data.add(scene.name)
         scene.render.use_persistent_data = False
@@ -84,12 +115,16 @@ def _on_render_init(scene: Scene, _: object = None) -> None:
 
 @persistent
 def _on_render_pre(scene: Scene, _: object = None) -> None:
-    _render.subframe = scene.frame_subframe
+    if scene.name == _render.scene:
+        _render.moments.clear()
+    _render.moments[scene.name] = (scene.frame_current, scene.frame_subframe)
 
 
 @persistent
 def _on_render_end(scene: Scene, _: object = None) -> None:
-    _render.active = False
+    if scene.name == _render.scene:
+        _render.scene = ""
+        _render.moments.clear()
     if scene.name in _render.persistent_data:
         _render.persistent_data.discard(scene.name)
         scene.render.use_persistent_data = True
@@ -97,15 +132,15 @@ def _on_render_end(scene: Scene, _: object = None) -> None:
 
 @persistent
 def _on_load(_path: object = None, _other: object = None) -> None:
-    _render.active = False
+    _render.scene = ""
+    _render.moments.clear()
     _render.persistent_data.clear()
     frames.forget_shown()
     runtime_session.session().forget_characters()
     if not all_rigs():
         return
     for scene in bpy.data.scenes:
-        if rigs_of(scene):
-            _lock_interface(scene)
+        keep_lock(scene)
     separate_shared_images()
     _show_current_frame()
 
@@ -134,10 +169,10 @@ def _show_current_frame() -> None:
     frames.show_anew(bpy.context.evaluated_depsgraph_get(), rigs_of(bpy.context.scene))
 
 
-def _lock_interface(scene: Scene) -> None:
-    # Written only when it is off, because writing it causes another update.
-    if not scene.render.use_lock_interface:
-        scene.render.use_lock_interface = True
+def _is_viewport_render() -> bool:
+    """Whether a viewport render of an animation is running: it sends no render events."""
+    windows = bpy.context.window_manager.windows
+    return any(operator.bl_idname == "RENDER_OT_opengl" for window in windows for operator in window.modal_operators)
 
 
 _HANDLERS = {

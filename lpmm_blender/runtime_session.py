@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -140,6 +141,24 @@ class RuntimeSession:
         self.status = replace(self.status, frame_ms=frame.ms)
         self._told = ""
         return frame
+
+    def submit(self, request: FrameRequest) -> "Future[Frame]":
+        """Ask for exactly the frame of a request without waiting for it, so that several can be under way.
+
+        Returns:
+            The frame; it raises `RuntimeDied` when the runtime dies meanwhile, and `render` then revives it.
+
+        Raises:
+            LpmmError: why it cannot be asked for.
+        """
+        rig_model = self.bundle().rig
+
+        def ask(client: RuntimeClient) -> "Future[Frame]":
+            character = self._character(client, request.photo, request.box)
+            params = request.params(rig_model, character.params)
+            return client.submit_exact(character.id, params, request.view, request.size, request.base)
+
+        return self._surviving_death(ask)
 
     def report(self, fault: str) -> None:
         """Tell of a fault in the log and in the panel; the same one is told once until a frame went well."""
