@@ -7,7 +7,21 @@ does the same in the `bpy` module.
 
 import atexit
 
-from . import handlers, operators, panels, preferences, runtime_session
+from . import (
+    data_panels,
+    face_drop,
+    handlers,
+    keying_set,
+    operators,
+    pair_sliders,
+    panels,
+    pose_operators,
+    preferences,
+    runtime_operators,
+    runtime_session,
+)
+
+_RIG_PARTS = (pair_sliders, pose_operators, runtime_operators, keying_set, face_drop)
 
 _registered = False
 
@@ -19,7 +33,10 @@ def register() -> None:
         return
     preferences.register()
     operators.register()
+    for part in _RIG_PARTS:
+        part.register()
     panels.register()
+    data_panels.register()
     handlers.register()
     preferences.apply_preferences()
     # Blender itself unregisters at exit, the bpy module does not, and both need the handlers gone by then.
@@ -36,6 +53,9 @@ def unregister() -> None:
     atexit.unregister(unregister)
     handlers.unregister()
     runtime_session.session().stop()
+    data_panels.unregister()
     panels.unregister()
+    for part in reversed(_RIG_PARTS):
+        part.unregister()
     operators.unregister()
     preferences.unregister()

@@ -128,6 +128,13 @@ def mark_shown(rig: Object, request: FrameRequest) -> None:
     _shown[rig.session_uid] = request
 
 
+def keep_only(keys: set[int]) -> None:
+    """Forget what is known and wanted of rigs other than these, given by session_uid."""
+    for key in set(_shown) - keys:
+        del _shown[key]
+    live_frames.keep_only(keys)
+
+
 def forget_shown() -> None:
     """Forget what the images show and what was wanted: after loading a file, an undo, when a render begins."""
     _shown.clear()

@@ -78,6 +78,14 @@ def clear() -> None:
         _answers.clear()
 
 
+def keep_only(keys: set[int]) -> None:
+    """Forget the wishes and answers of rigs other than these."""
+    with _changed:
+        for waiting in (_wishes, _answers):
+            for key in set(waiting) - keys:
+                del waiting[key]
+
+
 def stop() -> None:
     """Forget every wish and let the thread end once its frame is done."""
     global _thread
