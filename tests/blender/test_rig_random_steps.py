@@ -124,6 +124,9 @@ class Walk:
         if self.saved is not None:
             bpy.ops.wm.open_mainfile(filepath=str(self.blend))
             assert_same(self.saved, still_values())
+            # A value that was set against its keys is the keys' again. A window asks for the frame at once; without
+            # one nobody looks before the next frame change.
+            bpy.context.scene.frame_set(bpy.context.scene.frame_current)
             self.history, self.place = [], -1
             self.remember()
 
