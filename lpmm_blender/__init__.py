@@ -10,6 +10,7 @@ import atexit
 from . import (
     data_panels,
     face_drop,
+    face_gizmos,
     handlers,
     keying_set,
     operators,
@@ -21,7 +22,7 @@ from . import (
     runtime_session,
 )
 
-_RIG_PARTS = (pair_sliders, pose_operators, runtime_operators, keying_set, face_drop)
+_RIG_PARTS = (pair_sliders, pose_operators, runtime_operators, keying_set, face_drop, face_gizmos)
 
 _registered = False
 

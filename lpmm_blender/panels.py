@@ -87,6 +87,7 @@ class LPMM_PT_face(_LpmmPanel):
             return
         row = layout.row()
         row.label(text=rig.name, icon="USER")
+        row.prop(context.window_manager, "lpmm_show_handles", text="", icon="VIEW_PAN")
         row.prop(rig, "lpmm_symmetry", text="", icon="MOD_MIRROR")
         grid = layout.grid_flow(columns=2, even_columns=True, row_major=True, align=True)
         grid.operator("lpmm.key_sliders", icon="KEY_HLT", text="Key All").which = "ALL"

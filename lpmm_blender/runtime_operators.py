@@ -11,6 +11,9 @@ LOG_NAME = "LPMM runtime log"
 _LOG_TAIL = 200_000
 """Bytes of the log that are shown; it is cut at a megabyte, and its end is what matters."""
 
+_LINES_SHOWN = 25
+"""The end of the log that stands in the window at first."""
+
 
 class LPMM_OT_show_log(Operator):
     bl_idname = "lpmm.show_log"
@@ -26,12 +29,14 @@ class LPMM_OT_show_log(Operator):
 
     def execute(self, context: Context) -> set[str]:
         text = _read_log()
-        if context.window is None:
+        if bpy.app.background or context.window is None:
             return {"FINISHED"}
         bpy.ops.wm.window_new()
         area = context.window_manager.windows[-1].screen.areas[0]
         area.type = "TEXT_EDITOR"
-        area.spaces.active.text = text
+        space = area.spaces.active
+        space.text = text
+        space.top = max(0, len(text.lines) - _LINES_SHOWN)
         return {"FINISHED"}
 
 
@@ -44,7 +49,7 @@ def _read_log() -> Text:
         lines = stream.read().decode(errors="replace")
     text.clear()
     text.write(lines)
-    text.current_line_index = len(text.lines) - 1
+    text.current_line_index = max(0, len(text.lines) - _LINES_SHOWN)
     return text
 
 

@@ -125,6 +125,11 @@ class RuntimeSession:
         """
         return self._surviving_death(lambda client: self._character(client, photo, box))
 
+    def known_character(self, photo: Path, box: Box | None = None) -> CharacterInfo | None:
+        """Return what the runtime has read from a photo; None if it was not asked yet. Does not wait."""
+        found = [info for key, info in tuple(self._characters.items()) if (key[0], key[2]) == (photo, box)]
+        return found[-1] if found else None
+
     def render(self, request: FrameRequest) -> Frame:
         """Return exactly the frame of a request, waiting for it; a runtime that died is revived once.
 
