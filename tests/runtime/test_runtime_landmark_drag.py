@@ -2,15 +2,19 @@
 """Pulling at landmarks: the arithmetic that turns a place in the picture into sliders."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lpmm_runtime.backbones import portrait_flow
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from lpmm_runtime.channels import param_name
-from lpmm_runtime.frame import RigModel
+from lpmm_runtime.engine import Engine
+from lpmm_runtime.frame import RigModel, evaluate_params
 from lpmm_runtime.landmark_drag import HANDLES, Handle, Pose, Pull, handle_place, placed_landmarks, solve_pulls
+from lpmm_runtime.portrait import read_image
 from lpmm_runtime.presets import Preset
 
 # Of the crop's side: half a pixel of 256.
@@ -87,9 +91,9 @@ def test_the_rest_of_the_face_hardly_moves(rig: RigModel, pose: Pose, name: str)
 def test_the_head_follows_its_nose_with_head_angles_alone(rig: RigModel, pose: Pose) -> None:
     values, _ = pulled(rig, pose, HANDLES["Head"], (0.03, 0.0))
     assert set(values) <= {"headYaw", "headPitch"}
-    assert values["headYaw"] > 5.0
+    assert 2.0 < values["headYaw"] < 6.0  # A head of this size turns its nose by 0.2 with 20°.
     values, _ = pulled(rig, pose, HANDLES["Head"], (0.0, -0.015))
-    assert values["headPitch"] > 3.0
+    assert 1.0 < values["headPitch"] < 4.0
 
 
 def test_controls_stay_in_their_natural_range(rig: RigModel, pose: Pose) -> None:
@@ -144,3 +148,37 @@ def test_a_bundle_without_a_control_does_it_with_coefficients(rig: RigModel, pos
     values, end = pulled(fewer, pose, handle, (0.0, 0.01))
     assert np.abs(end - (0.0, 0.01)).max() < HALF_PIXEL
     assert all(name[1:].isdigit() for name in values)
+
+
+@pytest.mark.parametrize(
+    ("controls", "share"),
+    [
+        ({"jawOpen": 1.0}, 0.6),
+        ({"mouthSmileLeft": 1.0}, 0.6),
+        ({"headYaw": 20.0}, 0.25),
+        ({"headYaw": -20.0}, 0.25),
+        ({"headPitch": 12.0}, 0.25),
+        ({"headPitch": -12.0}, 0.4),
+    ],
+    ids=str,
+)
+def test_handles_go_where_the_generator_draws_them(
+    rig: RigModel, monkeypatch: pytest.MonkeyPatch, controls: dict[str, float], share: float
+) -> None:
+    drawn: list[NDArray[np.float32]] = []
+    compose = portrait_flow._compose
+
+    def note(canvas: Any, source: Any, *, target: Any, **maps: Any) -> Any:
+        drawn.append(target.copy())
+        return compose(canvas, source, target=target, **maps)
+
+    monkeypatch.setattr(portrait_flow, "_compose", note)
+    engine = Engine(load_bundle(DEFAULT_BUNDLE), "cpu", 1)
+    character = engine.create_character(read_image(DEFAULT_BUNDLE.parents[1] / "portraits" / "ada.jpg"))
+    placed = []
+    for values in ({"eyeWideLeft": 1e-3}, controls):
+        engine.render(character, evaluate_params(rig, character.params, values, {}), size=128)
+        placed.append(placed_landmarks(rig, Pose(character.params, values, {})))
+    inner = slice(17, 68)  # A jaw line is where the cheek ends for the eye, another place when the head turns.
+    seen, told = (drawn[1] - drawn[0])[inner], (placed[1] - placed[0])[inner]
+    assert np.linalg.norm(told - seen, axis=1).mean() < share * np.linalg.norm(seen, axis=1).mean()
