@@ -26,7 +26,7 @@ from .plane import (
     write_pixels,
 )
 from .preset_sliders import add_preset
-from .rig import IMAGE, PHOTO, add_sliders, write_record
+from .rig import IMAGE, PHOTO, add_sliders, data_path, write_record
 from .rig_record import RigRecord
 
 _MADE_OF = ("collections", "objects", "meshes", "cameras", "materials", "images")
@@ -109,6 +109,8 @@ def _build(
             controls={control.name: control.group for control in bundle.rig.control_list},
             bundle_name=bundle.name,
             bundle_version=bundle.version,
+            cut_out=options.cut_out,
+            plane_height=options.plane_height,
         ),
     )
     for preset in bundle.presets.values():
@@ -118,6 +120,8 @@ def _build(
     image = create_image(name, width, height)
     write_pixels(image, frame.pixels)
     rig[IMAGE] = image
+    # So that every override of a linked face can have a picture of its own.
+    rig.property_overridable_library_set(data_path(IMAGE), True)
     # A datablock rather than a path: Blender then remaps, packs and relinks the photo as it does any other.
     rig[PHOTO] = bpy.data.images.load(str(photo), check_existing=True)
 

@@ -13,6 +13,11 @@ from lpmm_runtime.presets import Preset
 from lpmm_runtime.protocol import Base, Box, View
 
 
+def as_stored(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return a frame [height, width, 4] uint8, first row on top, as an image stores it: floats, first row below."""
+    return np.multiply(pixels[::-1], 1.0 / 255.0, dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class FrameRequest:
     """One frame of one rig.

@@ -13,7 +13,7 @@ from lpmm_runtime.errors import LpmmError
 from . import live_frames, runtime_session
 from .baked_plane import shows_bake
 from .frame_request import FrameRequest
-from .plane import planes_of, write_pixels
+from .plane import planes_of, store_pixels, write_pixels
 from .preset_sliders import heard
 from .rig import IMAGE, PRESET_PREFIX, all_rigs, photo_path, record_of
 from .slate import paint_slate
@@ -35,8 +35,16 @@ def request_of(rig: Object, depsgraph: Depsgraph) -> FrameRequest:
     Raises:
         LpmmError: if the rig is damaged or a slider is not a number.
     """
+    return request_of_values(rig, rig.evaluated_get(depsgraph))
+
+
+def request_of_values(rig: Object, evaluated: Object) -> FrameRequest:
+    """Return the frame that slider values ask for: those of the rig's evaluated copy, or its own.
+
+    Raises:
+        LpmmError: if the rig is damaged or a slider is not a number.
+    """
     record = record_of(rig)
-    evaluated = rig.evaluated_get(depsgraph)
 
     def value(name: str) -> float:
         number = evaluated.get(name, 0.0)
@@ -134,6 +142,13 @@ def mark_shown(rig: Object, request: FrameRequest) -> None:
     _shown[rig.session_uid] = request
 
 
+def keep_only(keys: set[int]) -> None:
+    """Forget what is known and wanted of rigs other than these, given by session_uid."""
+    for key in set(_shown) - keys:
+        del _shown[key]
+    live_frames.keep_only(keys)
+
+
 def forget_shown() -> None:
     """Forget what the images show and what was wanted: after loading a file, an undo, when a render begins."""
     _shown.clear()
@@ -159,7 +174,7 @@ def _show_arrived() -> float | None:
         if answer.frame is None:
             show_fault(rig, answer.fault)
         else:
-            write_pixels(image_of(rig), answer.frame.pixels)
+            store_pixels(image_of(rig), answer.stored)
             _shown[answer.key] = answer.request
         # A still viewport adds up samples of the old and the new picture, unless something that it draws has changed.
         image = rig.get(IMAGE)

@@ -14,10 +14,12 @@ import bpy
 from bpy.app.handlers import persistent
 from bpy.types import Collection, Depsgraph, Object, Scene
 
-from . import frames, runtime_session
+from . import character_release, frames, runtime_session
+from .character_release import release_deleted
 from .image_sharing import separate_shared_images
 from .interface_lock import is_locked_for_faces, keep_lock
 from .rig import IMAGE, all_rigs, is_rig, rigs_of
+from .rig_upgrade import upgrade_rigs
 
 
 @dataclass
@@ -88,9 +90,13 @@ def _on_depsgraph_update(scene: Scene, depsgraph: Depsgraph) -> None:
         return
     rigs = [update.id.original for update in depsgraph.updates if isinstance(update.id, Object)]
     rigs = [rig for rig in rigs if is_rig(rig)]
+    if any(isinstance(update.id, Collection) for update in depsgraph.updates):
+        # Something came or went: a deleted face, perhaps the last, or an appended one of an older file.
+        release_deleted()
+        upgrade_rigs()
+        if not rigs and is_locked_for_faces(scene):
+            keep_lock(scene)
     if not rigs:
-        if is_locked_for_faces(scene) and any(isinstance(update.id, Collection) for update in depsgraph.updates):
-            keep_lock(scene)  # The last face may have been deleted.
         return
     keep_lock(scene)
     fresh = separate_shared_images()
@@ -141,6 +147,7 @@ def _on_load(_path: object = None, _other: object = None) -> None:
         return
     for scene in bpy.data.scenes:
         keep_lock(scene)
+    upgrade_rigs()
     separate_shared_images()
     _show_current_frame()
 
@@ -159,7 +166,15 @@ def _on_save(_path: object = None, _other: object = None) -> None:
 def _on_undo_redo(_scene: object = None, _other: object = None) -> None:
     # An undo brings back old datablocks, and their images' pixels with them or not.
     frames.forget_shown()
-    if all_rigs():
+    release_deleted()
+    if not all_rigs():
+        return
+    separate_shared_images()
+    if bpy.app.background:
+        depsgraph = bpy.context.evaluated_depsgraph_get()
+        for rig in rigs_of(bpy.context.scene):
+            frames.show_exact(rig, depsgraph)
+    else:
         _show_current_frame()
 
 
@@ -202,3 +217,4 @@ def unregister() -> None:
         if handler in listeners:
             listeners.remove(handler)
     frames.stop()
+    character_release.stop()

@@ -7,25 +7,33 @@ The thread never touches Blender data.
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lpmm_runtime.errors import LpmmError
 from lpmm_runtime.protocol import Frame
 
 from . import runtime_session
-from .frame_request import FrameRequest
+from .frame_request import FrameRequest, as_stored
 
 logger = logging.getLogger("lpmm_blender")
 
 
 @dataclass(frozen=True)
 class LiveAnswer:
-    """A wish that came true, or not: `frame` is None when `fault` says why."""
+    """A wish that came true, or not: `frame` is None when `fault` says why.
+
+    Attributes:
+        stored: the frame as an image stores it, converted here so that the interface need not.
+    """
 
     key: int
     request: FrameRequest
     frame: Frame | None
     fault: str = ""
+    stored: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 4), np.float32), compare=False)
 
 
 _changed = threading.Condition()
@@ -78,6 +86,14 @@ def clear() -> None:
         _answers.clear()
 
 
+def keep_only(keys: set[int]) -> None:
+    """Forget the wishes and answers of rigs other than these."""
+    with _changed:
+        for waiting in (_wishes, _answers):
+            for key in set(waiting) - keys:
+                del waiting[key]
+
+
 def stop() -> None:
     """Forget every wish and let the thread end once its frame is done."""
     global _thread
@@ -100,7 +116,8 @@ def _render_wishes() -> None:
             _rendering[key] = request
             generation = _generation
         try:
-            answer = LiveAnswer(key, request, runtime_session.session().render(request))
+            frame = runtime_session.session().render(request)
+            answer = LiveAnswer(key, request, frame, stored=as_stored(frame.pixels))
         except LpmmError as fault:
             answer = LiveAnswer(key, request, None, str(fault))
         except Exception as fault:

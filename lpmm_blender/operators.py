@@ -14,7 +14,7 @@ from lpmm_runtime.errors import LpmmError
 
 from . import frames, handlers, runtime_session
 from .add_face import FaceOptions, add_face
-from .rig import key_sliders, reset_sliders, rig_of, rigs_of, slider_names
+from .rig import rig_of, rigs_of
 
 
 def active_rig(context: Context) -> Object | None:
@@ -41,6 +41,8 @@ class LPMM_OT_add_face(Operator, ImportHelper):
     bl_description = "Make a face rig of a portrait photo"
     bl_options = {"REGISTER", "UNDO"}
 
+    # Not remembered, so that a file dropped into the viewport is told from the last one chosen by hand.
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
     filter_glob: StringProperty(  # type: ignore[valid-type]
         default="*.png;*.jpg;*.jpeg;*.webp;*.bmp;*.tif;*.tiff", options={"HIDDEN"}
     )
@@ -88,10 +90,24 @@ class LPMM_OT_add_face(Operator, ImportHelper):
         default=True,
     )
 
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Faces are added in Object Mode")
+            return False
+        return True
+
+    def invoke(self, context: Context, event: Event) -> set[str]:
+        if self.properties.is_property_set("filepath"):
+            return context.window_manager.invoke_props_dialog(self)  # A dropped file is chosen already.
+        return ImportHelper.invoke(self, context, event)
+
     def draw(self, _context: Context) -> None:
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
+        if self.options.is_invoke and self.properties.is_property_set("filepath"):
+            layout.label(text=Path(self.filepath).name, icon="IMAGE_DATA")
         for name in ("base", "view", "plane_height", "cut_out", "camera", "exact_colours", "show_in_viewport"):
             layout.prop(self, name)
         layout.prop(self, "use_box")
@@ -122,27 +138,6 @@ class LPMM_OT_add_face(Operator, ImportHelper):
         context.view_layer.objects.active = rig
         if self.show_in_viewport and context.space_data is not None:
             _show_textures(context.space_data)
-        return {"FINISHED"}
-
-
-class LPMM_OT_reset_sliders(_RigOperator):
-    bl_idname = "lpmm.reset_sliders"
-    bl_label = "Reset Face"
-    bl_description = "Put every slider of the face at rest; keys stay"
-
-    def execute(self, context: Context) -> set[str]:
-        rig = active_rig(context)
-        reset_sliders(rig, slider_names(rig))
-        return {"FINISHED"}
-
-
-class LPMM_OT_key_sliders(_RigOperator):
-    bl_idname = "lpmm.key_sliders"
-    bl_label = "Key Face"
-    bl_description = "Insert a key for every slider of the face at the current frame"
-
-    def execute(self, context: Context) -> set[str]:
-        key_sliders(active_rig(context), context.scene.frame_current)
         return {"FINISHED"}
 
 
@@ -206,8 +201,6 @@ def _show_textures(space: Space) -> None:
 register, unregister = bpy.utils.register_classes_factory(
     (
         LPMM_OT_add_face,
-        LPMM_OT_reset_sliders,
-        LPMM_OT_key_sliders,
         LPMM_OT_refresh,
         LPMM_OT_restart_runtime,
         LPMM_OT_wait_for_frames,

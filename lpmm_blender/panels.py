@@ -9,7 +9,9 @@ from bpy.types import Context, Menu, Object, Panel, UILayout
 from lpmm_runtime.channels import param_name
 
 from . import handlers, runtime_session
+from .face_pose import ALL, COEFFICIENTS
 from .operators import LPMM_OT_add_face, active_rig
+from .pair_sliders import PAIRS, is_even, pair_property
 from .preset_list import draw_presets
 from .rig import data_path, record_of
 from .rig_record import RigRecord, RigRecordError
@@ -43,10 +45,15 @@ class _RigPanel(_LpmmPanel):
         column = self.layout.column(align=True)
         names = [name for name, group in record_of(rig).controls.items() if group == self.group and name in rig]
         pairs = [(name, _right_of(name)) for name in names if name.endswith("Left") and _right_of(name) in names]
+        together = [pair for pair in pairs if rig.lpmm_symmetry and pair[0].removesuffix("Left") in PAIRS]
         paired = {name for pair in pairs for name in pair}
+        unit = " (°)" if self.group == "head" else ""
         for name in names:
             if name not in paired:
-                column.prop(rig, data_path(name), text=label_of(name), slider=True)
+                column.prop(rig, data_path(name), text=label_of(name) + unit, slider=True)
+        for left, right in together:
+            _draw_together(column, rig, left, right)
+        pairs = [pair for pair in pairs if pair not in together]
         if pairs:
             # The subject's left, which is the picture's right.
             row = _labelled_row(column, "")
@@ -56,6 +63,13 @@ class _RigPanel(_LpmmPanel):
             row = _labelled_row(column, label_of(left.removesuffix("Left")))
             row.prop(rig, data_path(left), text="", slider=True)
             row.prop(rig, data_path(right), text="", slider=True)
+
+    def draw_header_preset(self, _context: Context) -> None:
+        if self.group:
+            row = self.layout.row()
+            row.emboss = "NONE"
+            row.operator("lpmm.reset_sliders", text="", icon="LOOP_BACK").group = self.group
+            row.separator()
 
 
 class LPMM_PT_face(_LpmmPanel):
@@ -72,10 +86,17 @@ class LPMM_PT_face(_LpmmPanel):
         if record is None:
             layout.label(text="This face cannot be read", icon="ERROR")
             return
-        layout.label(text=rig.name, icon="USER")
-        row = layout.row(align=True)
-        row.operator("lpmm.key_sliders", icon="KEY_HLT", text="Key")
-        row.operator("lpmm.reset_sliders", icon="LOOP_BACK", text="Reset")
+        row = layout.row()
+        row.label(text=rig.name, icon="USER")
+        row.prop(context.window_manager, "lpmm_show_handles", text="", icon="VIEW_PAN")
+        row.prop(rig, "lpmm_symmetry", text="", icon="MOD_MIRROR")
+        grid = layout.grid_flow(columns=2, even_columns=True, row_major=True, align=True)
+        grid.operator("lpmm.key_sliders", icon="KEY_HLT", text="Key All").which = "ALL"
+        grid.operator("lpmm.key_sliders", icon="KEYFRAME_HLT", text="Key Moved").which = "MOVED"
+        grid.operator("lpmm.copy_pose", icon="COPYDOWN", text="Copy")
+        grid.operator("lpmm.paste_pose", icon="PASTEDOWN", text="Paste")
+        grid.operator("lpmm.mirror_pose", icon="ARROW_LEFTRIGHT", text="Mirror")
+        grid.operator("lpmm.reset_sliders", icon="LOOP_BACK", text="Reset All").group = ALL
 
 
 class LPMM_PT_head(_RigPanel):
@@ -111,6 +132,17 @@ class LPMM_PT_coefficients(_RigPanel):
     bl_label = "LPMM Coefficients"
     bl_options = {"DEFAULT_CLOSED"}
 
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        rig = active_rig(context)
+        return rig is not None and _readable(rig) is not None
+
+    def draw_header_preset(self, _context: Context) -> None:
+        row = self.layout.row()
+        row.emboss = "NONE"
+        row.operator("lpmm.reset_sliders", text="", icon="LOOP_BACK").group = COEFFICIENTS
+        row.separator()
+
     def draw(self, context: Context) -> None:
         rig = active_rig(context)
         assert rig is not None
@@ -131,16 +163,16 @@ class LPMM_PT_runtime(_LpmmPanel):
         status = session.status
         column = layout.column(align=True)
         if session.running:
-            column.label(text=f"{status.bundle} on {status.device.upper()}", icon="CHECKMARK")
+            speed = "" if status.frame_ms is None else f", {status.frame_ms:.0f} ms a frame"
+            column.label(text=f"{status.device.upper()}, {status.bundle}{speed}", icon="CHECKMARK")
         else:
             column.label(text="Not running; starts when needed", icon="PAUSE")
-        if status.frame_ms is not None:
-            column.label(text=f"{status.frame_ms:.0f} ms a frame", icon="TIME")
         if status.fault:
             _draw_wrapped(layout.box(), status.fault)
         row = layout.row(align=True)
         row.operator("lpmm.refresh", icon="FILE_REFRESH", text="Refresh")
         row.operator("lpmm.restart_runtime", icon="RECOVER_LAST", text="Restart")
+        row.operator("lpmm.show_log", icon="TEXT", text="Log")
         layout.operator("lpmm.wait_for_frames", depress=handlers.waits_for_every_frame())
 
 
@@ -155,6 +187,15 @@ def label_of(control: str) -> str:
 
 def _right_of(name: str) -> str:
     return name.removesuffix("Left") + "Right"
+
+
+def _draw_together(layout: UILayout, rig: Object, left: str, right: str) -> None:
+    pair = left.removesuffix("Left")
+    row = layout.row(align=True)
+    # Uneven sides are shown as such: the first touch makes them even.
+    row.prop(rig, pair_property(pair), text=label_of(pair) + ("" if is_even(rig, pair) else " ≠"), slider=True)
+    key = row.operator("lpmm.key_sliders", text="", icon="DECORATE_ANIMATE")
+    key.names = f"{left}\n{right}"
 
 
 def _labelled_row(layout: UILayout, text: str) -> UILayout:
@@ -182,18 +223,18 @@ def _draw_add_entry(self: Menu, _context: Context) -> None:
     self.layout.operator(LPMM_OT_add_face.bl_idname, text="LPMM Face…", icon="USER")
 
 
-_register_classes, _unregister_classes = bpy.utils.register_classes_factory(
-    (
-        LPMM_PT_face,
-        LPMM_PT_head,
-        LPMM_PT_eyes,
-        LPMM_PT_brows,
-        LPMM_PT_mouth,
-        LPMM_PT_presets,
-        LPMM_PT_coefficients,
-        LPMM_PT_runtime,
-    )
+SECTIONS: tuple[type[Panel], ...] = (
+    LPMM_PT_face,
+    LPMM_PT_head,
+    LPMM_PT_eyes,
+    LPMM_PT_brows,
+    LPMM_PT_mouth,
+    LPMM_PT_presets,
+    LPMM_PT_coefficients,
+    LPMM_PT_runtime,
 )
+
+_register_classes, _unregister_classes = bpy.utils.register_classes_factory(SECTIONS)
 
 
 def register() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 from bpy.types import Image, Material, Object, Scene
 from numpy.typing import NDArray
 
+from .frame_request import as_stored
+
 NODE_NAME = "LPMM frame"
 
 
@@ -22,10 +24,15 @@ def create_image(name: str, width: int, height: int) -> Image:
 
 def write_pixels(image: Image, pixels: NDArray[np.uint8]) -> None:
     """Put a frame [height, width, 4] uint8 RGBA, first row on top, into the image; its size follows."""
-    height, width = pixels.shape[:2]
+    store_pixels(image, as_stored(pixels))
+
+
+def store_pixels(image: Image, stored: NDArray[np.float32]) -> None:
+    """Put pixels [height, width, 4] float32 in [0, 1], first row below, into the image; its size follows."""
+    height, width = stored.shape[:2]
     if tuple(image.size) != (width, height):
         image.scale(width, height)
-    image.pixels.foreach_set(np.multiply(pixels[::-1], 1.0 / 255.0, dtype=np.float32).ravel())
+    image.pixels.foreach_set(stored.ravel())
     image.update()
 
 

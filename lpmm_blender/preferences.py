@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The add-on's preferences: which Python, device and bundle the runtime uses."""
+"""The add-on's preferences: which Python, device, bundle and resources the runtime uses."""
 
 import tempfile
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import EnumProperty, IntProperty, StringProperty
 from bpy.types import AddonPreferences, Context
 
 from .runtime_session import RuntimeSettings, session
@@ -22,6 +22,8 @@ def apply_preferences(_self: object = None, _context: Context | None = None) -> 
             python=_path(chosen.runtime_python),
             bundle=_path(chosen.bundle_folder),
             device=chosen.device,
+            threads=chosen.threads or None,
+            characters=chosen.portraits or None,
             log=_log_folder() / "runtime.log",
         )
     )
@@ -53,11 +55,31 @@ class LPMM_Preferences(AddonPreferences):
         update=apply_preferences,
     )
 
+    threads: IntProperty(  # type: ignore[valid-type]
+        name="CPU Threads",
+        description="How many threads the runtime computes with on the CPU; 0 uses the cores, at most four",
+        min=0,
+        max=256,
+        update=apply_preferences,
+    )
+    portraits: IntProperty(  # type: ignore[valid-type]
+        name="Portraits in Memory",
+        description=(
+            "How many portraits the runtime keeps ready at once, each tens of megabytes for a large photo; "
+            "others are prepared again when they are needed. 0 is the runtime's own limit"
+        ),
+        min=0,
+        max=1000,
+        update=apply_preferences,
+    )
+
     def draw(self, _context: Context) -> None:
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "runtime_python")
         layout.prop(self, "device")
+        layout.prop(self, "threads")
+        layout.prop(self, "portraits")
         layout.prop(self, "bundle_folder")
 
 

@@ -12,6 +12,7 @@ from bpy_extras.io_utils import ImportHelper
 from lpmm_runtime.errors import LpmmError
 
 from . import runtime_session
+from .face_pose import write_values
 from .operators import active_rig
 from .preset_actions import publish_preset
 from .preset_files import ImportReport, add_presets, export_presets, import_presets
@@ -26,7 +27,7 @@ from .preset_sliders import (
     set_solo,
     soloed,
 )
-from .rig import KEY_GROUP, PRESET_PREFIX, data_path, record_of, reset_sliders
+from .rig import KEY_GROUP, PRESET_PREFIX, data_path, record_of
 
 ON_CLASH = [
     ("RENAME", "Number the New", "Add it as Name.001, beside the one that is there"),
@@ -271,7 +272,7 @@ class LPMM_OT_clear_presets(_PresetOperator):
     bl_description = "Put every preset at 0; keys stay"
 
     def act_on(self, _context: Context, rig: Object, _name: str) -> set[str]:
-        reset_sliders(rig, [PRESET_PREFIX + name for name in record_of(rig).presets])
+        write_values(rig, {PRESET_PREFIX + name: 0.0 for name in record_of(rig).presets})
         return {"FINISHED"}
 
 

@@ -12,6 +12,7 @@ from bpy.types import Collection, Object, Scene
 
 from lpmm_runtime.channels import param_name
 from lpmm_runtime.controls import Control
+from lpmm_runtime.errors import LpmmError
 
 from .rig_record import RigRecord, dump_record, parse_record
 
@@ -81,8 +82,14 @@ def data_path(name: str) -> str:
 
 
 def photo_path(rig: Object) -> Path:
-    """Return where the rig's photo lies; a packed photo whose file is gone is written out for the session."""
-    photo = rig[PHOTO]
+    """Return where the rig's photo lies; a packed photo whose file is gone is written out for the session.
+
+    Raises:
+        LpmmError: if the photo was removed from the file.
+    """
+    photo = rig.get(PHOTO)
+    if photo is None:
+        raise LpmmError(f"{rig.name}: its photo was removed from the file; add the face again")
     path = Path(bpy.path.abspath(photo.filepath, library=photo.library))
     if photo.packed_file is not None and not path.is_file():
         path = Path(bpy.app.tempdir) / f"lpmm-{photo.session_uid}-{path.name}"
@@ -156,16 +163,3 @@ def slider_names(rig: Object) -> Iterator[str]:
     yield from (name for name in record.controls if name in rig)
     yield from (param_name(index) for index in range(len(record.base_params)) if param_name(index) in rig)
     yield from (PRESET_PREFIX + name for name in record.presets if PRESET_PREFIX + name in rig)
-
-
-def reset_sliders(rig: Object, names: Iterable[str]) -> None:
-    """Put sliders at rest."""
-    for name in names:
-        rig[name] = 0.0
-    rig.update_tag()
-
-
-def key_sliders(rig: Object, frame: float) -> None:
-    """Insert a key for every slider."""
-    for name in slider_names(rig):
-        rig.keyframe_insert(data_path(name), frame=frame, group=KEY_GROUP)

@@ -9,7 +9,7 @@ import logging
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ class RuntimeSettings:
         bundle: the model bundle's folder; None is the default bundle.
         device: "auto", "cpu" or "cuda".
         threads: for the CPU; None lets the runtime choose.
+        characters: how many portraits the runtime holds prepared at once; None is its own limit.
         log: the file that gets what the runtime says.
     """
 
@@ -44,6 +45,7 @@ class RuntimeSettings:
     bundle: Path | None = None
     device: str = "auto"
     threads: int | None = None
+    characters: int | None = None
     log: Path = Path(tempfile.gettempdir()) / "lpmm-runtime.log"
 
 
@@ -124,6 +126,11 @@ class RuntimeSession:
         """
         return self._surviving_death(lambda client: self._character(client, photo, box))
 
+    def known_character(self, photo: Path, box: Box | None = None) -> CharacterInfo | None:
+        """Return what the runtime has read from a photo; None if it was not asked yet. Does not wait."""
+        found = [info for key, info in tuple(self._characters.items()) if (key[0], key[2]) == (photo, box)]
+        return found[-1] if found else None
+
     def render(self, request: FrameRequest) -> Frame:
         """Return exactly the frame of a request, waiting for it; a runtime that died is revived once.
 
@@ -180,6 +187,31 @@ class RuntimeSession:
                 if self._client is not None:
                     self._client.drop_character(character.id)
             self._characters.clear()
+
+    def release_characters(self, wanted: Set[tuple[Path, Box | None]]) -> bool:
+        """Drop the characters of photos that are not wanted; does not wait.
+
+        Args:
+            wanted: the photos that are still in use, each with its face box by hand or None.
+
+        Returns:
+            Whether it could be done; not while the runtime is starting or reading a photo.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            for key in [key for key in self._characters if (key[0], key[2]) not in wanted]:
+                character = self._characters.pop(key)
+                if self._client is not None:
+                    self._client.drop_character(character.id)
+        finally:
+            self._lock.release()
+        return True
+
+    @property
+    def photos(self) -> tuple[Path, ...]:
+        """The photos that the runtime has a character of."""
+        return tuple(key[0] for key in self._characters)
 
     def stop(self) -> None:
         """End the runtime; the next request starts it again, with the bundle read anew."""
@@ -239,6 +271,7 @@ class RuntimeSession:
             bundle=settings.bundle,
             device=settings.device,
             threads=settings.threads,
+            characters=settings.characters,
             extra_paths=_module_folders() if settings.python is None else (),
         )
         client = RuntimeClient(process)
