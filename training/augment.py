@@ -62,22 +62,27 @@ def distort(image: Picture, landmarks: Array, rng: np.random.Generator) -> Pictu
         image: uint8 [s, s, 3].
         landmarks: [68, 2] in pixels; glasses and hands go where they do on faces.
     """
-    if rng.random() < 0.22:
+    if rng.random() < 0.06:
         image = _glasses(image, landmarks, rng)
-    if rng.random() < 0.15:
+    kind = rng.random()
+    if kind < 0.06:
         image = _occluder(image, rng)
+    elif kind < 0.13:
+        image = _hand(image, landmarks, rng)
+    elif kind < 0.17:
+        image = _microphone(image, landmarks, rng)
     values = image.astype(np.float32) / 255.0
     values = _tone(values, rng)
     if rng.random() < 0.2:
         values = _vignette(values, rng)
-    if rng.random() < 0.25:
+    if rng.random() < 0.2:
         values = cv2.GaussianBlur(values, (0, 0), float(rng.uniform(0.3, 1.8)))
     elif rng.random() < 0.12:
         values = _motion_blur(values, rng)
-    if rng.random() < 0.3:
+    if rng.random() < 0.25:
         values = _rescale(values, rng)
-    if rng.random() < 0.5:
-        grain = rng.standard_normal(values.shape, np.float32) * float(rng.uniform(0.0, 0.05))
+    if rng.random() < 0.4:
+        grain = rng.standard_normal(values.shape, np.float32) * float(rng.uniform(0.0, 0.045))
         values = values + (grain if rng.random() < 0.6 else grain.mean(axis=2, keepdims=True))
     out = (values.clip(0, 1) * 255).astype(np.uint8)
     if rng.random() < 0.4:
@@ -92,11 +97,15 @@ def mirrored(image: Picture, landmarks: Array) -> tuple[Picture, Array]:
 
 def _tone(values: Array, rng: np.random.Generator) -> Array:
     gamma = np.exp(rng.normal(0, 0.28))
-    gain = np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.1, 3)).astype(np.float32)
+    # White balance errs from warm to cold, seldom to green or purple.
+    cast = rng.normal(0, 0.12) * np.array([1.0, 0.1, -1.0]) + rng.normal(0, 0.03, 3)
+    gain = np.exp(rng.normal(0, 0.15) + cast).astype(np.float32)
     values = np.power(values, np.float32(gamma)) * gain
     grey = values.mean(axis=2, keepdims=True)
-    saturation = 0.0 if rng.random() < 0.12 else rng.uniform(0.4, 1.25)
-    values = grey + (values - grey) * np.float32(saturation)
+    monochrome = rng.random() < 0.1
+    values = grey + (values - grey) * np.float32(0.0 if monochrome else rng.uniform(0.45, 1.35))
+    if monochrome and rng.random() < 0.4:
+        values = values * np.exp(rng.uniform(0.05, 0.25) * np.array([1.0, 0.2, -1.0])).astype(np.float32)
     pivot = np.float32(values.mean())
     return (values - pivot) * np.float32(np.exp(rng.normal(0, 0.2))) + pivot + np.float32(rng.normal(0, 0.04))
 
@@ -142,6 +151,55 @@ def _occluder(image: Picture, rng: np.random.Generator) -> Picture:
     texture = colour + rng.normal(0, rng.uniform(0, 25), (*image.shape[:2], 1))
     alpha = cv2.GaussianBlur(mask, (0, 0), 1.0)[..., None] / 255.0
     return (image * (1 - alpha) + texture.clip(0, 255) * alpha).astype(np.uint8)
+
+
+def _hand(image: Picture, landmarks: Array, rng: np.random.Generator) -> Picture:
+    """A hand before the face, or holding something to it: a palm and fingers in the colour of the face's skin."""
+    size = image.shape[0]
+    cheek = landmarks[[2, 14, 30, 33]].mean(axis=0).clip(0, size - 1).astype(int)
+    skin = image[cheek[1], cheek[0]].astype(np.float32) * np.exp(rng.normal(0, 0.15)) + rng.uniform(0, 12)
+    reach = float(np.linalg.norm(landmarks[16] - landmarks[0])) * rng.uniform(0.7, 1.1)
+    # It comes from below or from a side, and ends on the jaw, the mouth, a cheek, an eye or the brow.
+    end = landmarks[int(rng.choice([3, 5, 8, 11, 13, 48, 54, 57, 36, 45, 19, 24]))] + rng.normal(0, 0.08, 2) * reach
+    outward = end - landmarks[30] + rng.normal(0, 0.25, 2) * reach + np.array([0.0, 0.35 * reach])
+    outward = outward / (np.linalg.norm(outward) + 1e-6)
+    across = np.array([-outward[1], outward[0]])
+    mask = np.zeros(image.shape[:2], np.uint8)
+    shade = np.ones(image.shape[:2], np.float32)
+    width = 0.11 * reach
+
+    def stroke(start: NDArray, stop: NDArray, thick: float, light: float) -> None:
+        a, b = (tuple(int(v * 16) for v in point) for point in (start, stop))
+        part = np.zeros_like(mask)
+        cv2.line(part, a, b, 255, max(1, round(thick)), cv2.LINE_AA, 4)
+        edge = cv2.GaussianBlur(part, (0, 0), max(0.6, 0.3 * thick)).astype(np.float32) / 255.0
+        np.copyto(shade, light * (0.55 + 0.45 * edge), where=part > 127)
+        np.maximum(mask, part, out=mask)
+
+    palm = end + outward * reach * 0.4
+    stroke(palm, palm + outward * reach, 4.2 * width, 0.9)
+    for finger in range(int(rng.integers(1, 5))):
+        aside = across * width * (finger - 1.5)
+        tip = end + aside + across * rng.normal(0, 0.3) * width + outward * abs(finger - 1.5) * 0.35 * width
+        stroke(palm + aside, tip, width * rng.uniform(0.85, 1.05), float(rng.uniform(0.85, 1.1)))
+    alpha = cv2.GaussianBlur(mask, (0, 0), 0.6)[..., None] / 255.0
+    return (image * (1 - alpha) + (skin * shade[..., None]).clip(0, 255) * alpha).astype(np.uint8)
+
+
+def _microphone(image: Picture, landmarks: Array, rng: np.random.Generator) -> Picture:
+    """A microphone, a cup or a bottle before the mouth or the chin."""
+    out = image.copy()
+    reach = float(np.linalg.norm(landmarks[16] - landmarks[0]))
+    head = landmarks[57] + np.array([rng.normal(0, 0.12), rng.uniform(0.05, 0.4)]) * reach
+    foot = head + np.array([rng.normal(0, 0.5), 1.0]) * reach
+    colour = [float(v) for v in rng.uniform(0, 70) + rng.uniform(0, 1) ** 3 * rng.integers(0, 180, 3)]
+    a, b = (tuple(int(v * 16) for v in point) for point in (head, foot))
+    cv2.line(out, a, b, colour, max(1, round(reach * rng.uniform(0.05, 0.12))), cv2.LINE_AA, 4)
+    radius = int(16 * reach * rng.uniform(0.07, 0.14))
+    cv2.circle(out, a, radius, [0.8 * v + 12 for v in colour], -1, cv2.LINE_AA, 4)
+    bright = (a[0] - radius // 3, a[1] - radius // 3)
+    cv2.circle(out, bright, radius // 3, [min(1.3 * v + 30, 255) for v in colour], -1, cv2.LINE_AA, 4)
+    return out
 
 
 def _glasses(image: Picture, landmarks: Array, rng: np.random.Generator) -> Picture:

@@ -194,6 +194,10 @@ class FaceKit:
 
     def textures(self) -> set[str]:
         """Return the texture names that the kit has, without endings."""
+        return self._textures
+
+    @cached_property
+    def _textures(self) -> set[str]:
         return {path.stem for path in (self.folder / "textures").iterdir()}
 
     def texture_path(self, name: str) -> Path:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training.synth import shaders
 from training.synth.facekit import FaceKit, skin, vertex_normals
+from training.synth.hair import tousled
 from training.synth.head import Camera, PosedHead, look_at
 from training.synth.paint import MASKS, paint_masks
 from training.synth.people import Person, Strands
@@ -104,7 +105,6 @@ class Renderer:
         self._plain_faces: dict[str, NDArray[np.int64]] = {}
         base = kit.body.base
         self._masks = paint_masks(kit)
-        self._tufts = _tuft_field()
         self._add("body", kit.triangles, kit.uv, kit.render_vertex, base, kit.occlusion, self._masks)
         height = base[kit.render_vertex][:, 1]
         torso = kit.triangles[(height[kit.triangles] < _TORSO_TOP).all(axis=1)]
@@ -280,7 +280,7 @@ class Renderer:
                 outward /= np.linalg.norm(outward, axis=1, keepdims=True)
                 posed = posed + _HAIR_PUSH * outward
                 if person.hair and person.hair.tousle:
-                    posed = posed + self._tousled(proxy.rest(kit.body.base), person.hair, transform)
+                    posed = posed + tousled(proxy.rest(kit.body.base), person.hair) @ transform[:, :3].T
                 facing = np.where((proxy_normals * outward).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
                 proxy_normals = proxy_normals * facing * 0.5 + outward * 0.6
                 proxy_normals /= np.linalg.norm(proxy_normals, axis=1, keepdims=True)
@@ -302,19 +302,6 @@ class Renderer:
             positions[name] = posed.astype(np.float32)
             self._write(self._meshes[name], positions[name], vertex_normals(self._plain_faces[name], posed))
         return PosedMeshes(positions, person)
-
-    def _tousled(self, rest: Array, hair: Strands, transform: Array) -> Array:
-        """Return how far tufts move each vertex of the hair: noise over the resting hair, turned with the head."""
-        cells = self._tufts.shape[0]
-        place = rest * hair.tufts + 17.0 * hair.tousle
-        low = np.floor(place).astype(np.int64)
-        share = (place - low).astype(np.float32)
-        moved = np.zeros((len(rest), 3), np.float32)
-        for corner in np.ndindex(2, 2, 2):
-            weight = np.prod(np.where(corner, share, 1 - share), axis=1, keepdims=True)
-            at = (low + corner) % cells
-            moved += weight * self._tufts[at[:, 0], at[:, 1], at[:, 2]]
-        return (hair.tousle * moved @ transform[:, :3].T).astype(np.float32)
 
     def _draw_shadow(self, person: Person, meshes: PosedMeshes, light: Lighting) -> NDArray[np.float64]:
         if not light.shadow:
@@ -511,11 +498,6 @@ def _paint(person: Person) -> dict[str, object]:
         "blush": makeup.blush,
         "complexion": (complexion.blotches, complexion.freckles, complexion.pores),
     }
-
-
-def _tuft_field(cells: int = 16) -> Array:
-    """Return a repeating field of directions [c, c, c, 3] that tousled hair follows."""
-    return np.random.default_rng(3).uniform(-1, 1, (cells, cells, cells, 3)).astype(np.float32)
 
 
 def _headless_context() -> moderngl.Context:

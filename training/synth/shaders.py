@@ -81,22 +81,28 @@ void main() {
         albedo = skin_colour * mix(vec3(dot(varied, vec3(0.3, 0.5, 0.2))), varied, variation);
         // Paint stays on the skin: its noise is laid out on the resting body.
         vec2 place = rest_position.xy + vec2(0.37, 0.11) * rest_position.z;
-        float blotch = cloud(place * 5.0) + 0.5 * cloud(place * 13.0) - 0.75;
+        float blotch = 1.4 * cloud(place * 7.0) - 0.7;
         albedo *= 1.0 + complexion.x * blotch * vec3(0.6, 1.2, 1.2);
-        float speck = smoothstep(0.68, 0.9, cloud(place * 70.0)) * smoothstep(0.2, 0.8, cloud(place * 4.0 + 9.0))
-            * smoothstep(0.5, 1.0, painted.w + 0.6);
-        albedo *= 1.0 - complexion.y * speck * vec3(0.55, 0.8, 0.9);
+        if (complexion.y > 0.0) {
+            float speck = smoothstep(0.68, 0.9, cloud(place * 70.0)) * smoothstep(0.0, 0.7, painted.w + 0.3 * blotch);
+            albedo *= 1.0 - complexion.y * speck * vec3(0.55, 0.8, 0.9);
+        }
         albedo *= mix(vec3(1.0), vec3(1.05, 0.72, 0.72), blush * painted.w);
         albedo = mix(albedo, lid_paint.rgb, lid_paint.a * painted.z);
         albedo = mix(albedo, lip_paint.rgb, lip_paint.a * painted.y);
-        float strand = 0.7 + 0.6 * mix(hash(floor(place * vec2(190.0, 90.0))), cloud(place * vec2(60.0, 22.0)), 0.6);
-        float hairy = clamp(painted.x * (1.0 + 0.9 * (strand - 1.0)) - 0.12 * (1.0 - painted.x) * blotch, 0.0, 1.0);
-        albedo = mix(albedo, beard_colour * strand, hairy);
-        float stubble = clamp(shaved * (1.0 + 0.6 * (strand - 1.0)) + 0.25 * shaved * blotch, 0.0, 1.0);
-        albedo = mix(albedo, scalp_colour * strand, stubble);
-        matte = 1.0 - 0.75 * max(hairy, stubble) + 0.6 * painted.y;
-        n = normalize(n + complexion.z * (vec3(hash(floor(place * 90.0)), hash(floor(place * 90.0) + 7.0),
-            hash(floor(place * 90.0) + 3.0)) - 0.5));
+        matte = 1.0 + 0.6 * painted.y;
+        if (painted.x + shaved > 0.01) {
+            float fine = hash(floor(place * vec2(190.0, 90.0)));
+            float strand = 0.7 + 0.6 * mix(fine, cloud(place * vec2(60.0, 22.0)), 0.6);
+            float patchy = 0.12 * (1.0 - painted.x) * blotch;
+            float hairy = clamp(painted.x * (0.1 + 0.9 * strand) - patchy, 0.0, 1.0);
+            albedo = mix(albedo, beard_colour * strand, hairy);
+            float stubble = clamp(shaved * (0.4 + 0.6 * strand) + 0.25 * shaved * blotch, 0.0, 1.0);
+            albedo = mix(albedo, scalp_colour * strand, stubble);
+            matte -= 0.75 * max(hairy, stubble);
+        }
+        vec2 pore = floor(place * 90.0);
+        n = normalize(n + complexion.z * vec3(hash(pore) - 0.5, hash(pore + 7.0) - 0.5, 0.0));
         wrap = vec3(0.35, 0.2, 0.15);
     } else if (material == 1) {                 // cloth, cut at the neckline
         float collar = neckline.x - neckline.y * exp(-rest_position.x * rest_position.x * neckline.z)
