@@ -189,7 +189,9 @@ def train(
     if warm_up.steps:
         # A perceptron on a few numbers: no device is faster than the CPU.
         basis = torch.eye(head.latent_size)
-        lp_adaptor.warm_up(adaptor, mean, params, latents, basis, replace(warm_up, device="cpu"), folder)
+        lp_adaptor.warm_up(
+            adaptor, mean, params[:, None], latents[:, None], basis, replace(warm_up, device="cpu"), folder
+        )
     adaptor.to(device)
     mean, params, latents = mean.to(device), params.to(device), latents.to(device)
     rows = np.linspace(0, len(known.params) - 1, identities).astype(np.int64)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from lpmm_runtime import landmarks68
 from lpmm_runtime.crop import square_of_landmarks
 from lpmm_runtime.morphable import LandmarkModel
 from training import loop, lp_adaptor
 from training.backbones.portrait_flow import MAP_SIZE, Identity, LatentSpace, PortraitFlow, background_plate, composite
 from training.generator import GroupData
-from training.landmark_model import LandmarkSet
+from training.landmark_model import MOTIONS, LandmarkSet
 from training.lp_adaptor import AdaptorBatch, LpAdaptor, Weights
 from training.lp_regressor import LpRegressor
 from training.pose_latent import PoseEncoder
@@ -55,6 +56,19 @@ class FlowBackbone:
         return composite(self._model(known, latent), plate)
 
 
+def _by_person(*parts: Array) -> Tensor:
+    """Return [g, MOTIONS, …] of motions [n, …], of which `MOTIONS` after each other are one person's."""
+    return torch.from_numpy(np.concatenate([part.reshape(-1, MOTIONS, part.shape[-1]) for part in parts]))
+
+
+def _column_weights() -> Tensor:
+    """Return how much each canonical coordinate [140] counts: what is small and expressive more than the jaw's turn."""
+    weights = torch.ones(70)
+    weights[landmarks68.REGIONS["brows"]], weights[landmarks68.REGIONS["eyes"]] = 3.0, 3.0
+    weights[landmarks68.REGIONS["mouth"]] = 1.5
+    return weights.repeat_interleave(2)
+
+
 def _aligned(images: Tensor, landmarks: Tensor, size: int) -> Tensor:
     """Return the aligned crops [n, 3, size, size] of pictures [n, 3, s, s] with landmarks [n, 68, 2]."""
     matrices = []
@@ -83,13 +97,13 @@ def train(
 
     Args:
         known: motions as people make them; v̄ is their average.
-        posed: params [m, k] and latents [m, w] of motions as sliders make them.
+        posed: params [m, k] and latents [m, w] of motions as sliders make them, each person's after each other.
     """
     mean = torch.from_numpy(space.encode(known.canonical).mean(axis=0))
     basis = torch.from_numpy(space.basis)
-    params = torch.from_numpy(np.concatenate([landmark_model.params(known.landmarks), posed[0]]))
-    latents = torch.from_numpy(np.concatenate([space.encode(known.canonical), posed[1]]))
-    lp_adaptor.warm_up(adaptor, mean, params, latents, basis, warm_up, folder)
+    params = _by_person(landmark_model.params(known.landmarks), posed[0])
+    latents = _by_person(space.encode(known.canonical), posed[1])
+    lp_adaptor.warm_up(adaptor, mean, params, latents, basis * _column_weights(), warm_up, folder)
     regressor.eval().requires_grad_(False)
     backbone = FlowBackbone(model, encoder)
     frames = groups.landmarks.shape[1]

@@ -206,7 +206,7 @@ def refine(controls: ControlMap, adaptor: nn.Module, known: KnownMotions, basis:
     """
     points = 100.0 * torch.from_numpy(basis)
     weights = torch.ones(70)
-    weights[36:48], weights[48:68] = 6.0, 2.0
+    weights[17:27], weights[36:48], weights[48:68] = 6.0, 6.0, 2.0
 
     def miss(off: torch.Tensor) -> torch.Tensor:
         return ((off @ points).reshape(-1, 70, 2).square().sum(dim=-1) * weights).mean() + 0.1 * off.square().mean()

@@ -187,9 +187,9 @@ class DefaultRun:
         recipe, seed = self.recipe, self.options.seed
         path = self.folder / "landmarks-train.npz"
         if not path.exists():
-            train = landmark_model.sample_landmarks(self.kit, recipe.landmark_people, 4, seed, "train")
+            train = landmark_model.sample_landmarks(self.kit, recipe.landmark_people, seed, "train")
             np.savez(path, **vars(train))
-        test = landmark_model.sample_landmarks(self.kit, max(20, recipe.landmark_people // 10), 4, seed, "test")
+        test = landmark_model.sample_landmarks(self.kit, max(20, recipe.landmark_people // 10), seed, "test")
         full = landmark_model.fit(self.landmark_set.landmarks, 136)
         model = full.truncated(recipe.k)
         np.savez(self.folder / "lpmm.npz", mean=model.mean, eigenvectors=model.eigenvectors, sigma=model.sigma)
@@ -256,7 +256,12 @@ class DefaultRun:
         """Train D with everything else frozen."""
         recipe = self.recipe
         posed = control_fit.sample_slider_motions(
-            self.kit, self.landmark_model, self.latent_space.encode, recipe.slider_people, 8, self.options.seed
+            self.kit,
+            self.landmark_model,
+            self.latent_space.encode,
+            recipe.slider_people,
+            2 * landmark_model.MOTIONS,
+            self.options.seed,
         )
         adaptor_data.train(
             self.adaptor(None),

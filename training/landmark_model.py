@@ -18,6 +18,8 @@ from training.synth.people import Person, Split, sample_shape
 
 Array = NDArray[np.float32]
 
+# How many motions of each person a `LandmarkSet` holds, one after the other.
+MOTIONS = 4
 TRUNCATIONS = (5, 10, 20, 40, 136)
 
 
@@ -26,7 +28,7 @@ class LandmarkSet:
     """What many people in many motions show.
 
     Attributes:
-        landmarks: [n, 68, 2], in the unit square of their aligned crops.
+        landmarks: [n, 68, 2], in the unit square of their aligned crops; each person's `MOTIONS` follow each other.
         angles: [n, 3], yaw, pitch and roll in degrees.
         canonical: [n, 70, 2], the same motions on the mean person.
     """
@@ -42,15 +44,15 @@ def shape_only(kit: FaceKit, rng: np.random.Generator) -> Person:
     return Person(morphs=morphs, ethnicity=(tags["caucasian"], tags["asian"], tags["african"]))
 
 
-def sample_landmarks(kit: FaceKit, people: int, each: int, seed: int, split: Split) -> LandmarkSet:
-    """Return the landmarks of `people` random people in `each` random motions; train and test seeds never meet."""
+def sample_landmarks(kit: FaceKit, people: int, seed: int, split: Split) -> LandmarkSet:
+    """Return the landmarks of `people` random people in `MOTIONS` random motions; train and test seeds never meet."""
     sampler = LandmarkSampler(kit)
     frame = CanonicalFrame(sampler)
     landmarks, angles, canonical = [], [], []
     for number in tqdm(range(people), desc=f"landmarks ({split})", unit="person", mininterval=5):
         rng = np.random.default_rng([seed, 7, 0 if split == "train" else 1, number])
         person = shape_only(kit, rng)
-        for _ in range(each):
+        for _ in range(MOTIONS):
             yaw, pitch, roll = sample_head_angles(rng)
             motion = sample_expression(rng, kit.expression_presets)
             motion = Motion(yaw, pitch, roll, 0.0, 0.0, motion.gaze, motion.controls, motion.units, motion.targets)

@@ -15,6 +15,9 @@ from torch.nn import functional as F
 from training import loop
 from training.backbones.interface import TalkingHead
 
+# How much the latents themselves count in the warm-up, beside differences of one person's latents.
+_ABSOLUTE_SHARE = 0.25
+
 
 class LpAdaptor(nn.Module):
     """A three-layer perceptron with ELU between: params [n, k] in standard deviations → d [n, w]."""
@@ -55,21 +58,34 @@ def warm_up(
     schedule: loop.Schedule,
     folder: Path,
 ) -> None:
-    """Bring D near by plain regression on known (params, latent) pairs, before pictures refine it.
+    """Bring D near by plain regression on known params and latents, before pictures refine it.
+
+    Whether a brow is high or raised nobody can tell from one face: that regression alone would answer a raised brow
+    with half a rise. Two motions of one person do tell, and differences are what the rig adds to a photo's latent.
 
     Args:
-        mean: v̄ [w]; params [m, k], latents [m, w].
+        mean: v̄ [w].
+        params: [g, m, k] and latents [g, m, w] of g people in m motions each, people told apart or not (m = 1).
         basis: [w, q], what a latent entry changes; errors are measured there.
     """
+    people, each = params.shape[:2]
 
     def make_batch(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        rows = torch.from_numpy(rng.integers(0, len(params), schedule.batch))
-        noise = 0.05 * torch.from_numpy(rng.standard_normal((schedule.batch, params.shape[1]), np.float32))
-        return params[rows] + noise, latents[rows]
+        rows = torch.from_numpy(rng.integers(0, people, schedule.batch))
+        first = rng.integers(0, each, schedule.batch)
+        second = (first + rng.integers(1, max(each, 2), schedule.batch)) % each
+        noise = 0.02 * torch.from_numpy(rng.standard_normal((2, schedule.batch, params.shape[2]), np.float32))
+        moments = torch.from_numpy(np.stack([first, second]))
+        return params[rows, moments] + noise, latents[rows, moments]
 
     def loss(batch: tuple[Tensor, Tensor], _step: int) -> Tensor:
         p, v = batch
-        return 100.0 * ((mean + adaptor(p) - v) @ basis).abs().mean()
+        answer = adaptor(p.flatten(0, 1)).reshape(v.shape)
+        absolute = 100.0 * ((mean + answer - v) @ basis).abs().mean()
+        if each == 1:
+            return absolute
+        change = 100.0 * ((answer[1] - answer[0] - (v[1] - v[0])) @ basis).abs().mean()
+        return change + _ABSOLUTE_SHARE * absolute
 
     loop.train("lp_adaptor_warm", adaptor, schedule, folder, make_batch, loss)
 

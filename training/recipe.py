@@ -35,7 +35,7 @@ class Recipe:
     coarse_size: int = 96
     reader_width: float = 0.5
     channels: int = 32
-    latent_size: int = 40
+    latent_size: int = 64
     k: int = 40
     coarse_steps: int = 8000
     coarse_batch: int = 32

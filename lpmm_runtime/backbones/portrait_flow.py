@@ -104,7 +104,8 @@ class PortraitFlowBackbone:
 
 def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     crop = np.ascontiguousarray(np.clip(resize(identity.crop, size, size), 0.0, 1.0), np.float32)
-    alpha = _decided(np.asarray(resize(identity.features["source_alpha"][0, 0], size, size), np.float32))
+    # Enlarged exactly as frames' mattes are: where nothing moves the two must not differ.
+    alpha = _decided(_enlarged(identity.features["source_alpha"][0].transpose(1, 2, 0), size)[..., 0])
     return Canvas(crop, alpha, background_plate(crop, alpha))
 
 
@@ -172,8 +173,9 @@ def _enlarged(maps: Array, size: int) -> Array:
     if len(maps) == size:
         return maps.copy()
     # OpenCV resizes at most four channels at full speed.
-    parts = [cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR) for part in np.split(maps, [4], axis=2)]
-    return np.concatenate(parts, axis=2)
+    parts = [maps[..., start : start + 4] for start in range(0, maps.shape[2], 4)]
+    wide = [cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR).reshape(size, size, -1) for part in parts]
+    return np.concatenate(wide, axis=2)
 
 
 def _change(place: Array, pixel: Array, shown: Array, matte: Array, alpha: Array) -> Array:

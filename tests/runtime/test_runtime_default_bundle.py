@@ -82,6 +82,13 @@ def test_at_rest_the_frame_is_the_photo_exactly(default_engine: Engine, portrait
     assert np.array_equal(moved(default_engine, portrait), astronaut)
 
 
+def test_a_slider_that_has_hardly_moved_changes_hardly_anything(
+    default_engine: Engine, portrait: Character, astronaut: Pixels
+) -> None:
+    picture = moved(default_engine, portrait, headYaw=0.01, jawOpen=0.001)
+    assert np.abs(picture.astype(int) - astronaut).max() <= 2
+
+
 def test_outside_the_crop_nothing_ever_changes(default_engine: Engine, portrait: Character, astronaut: Pixels) -> None:
     picture = moved(default_engine, portrait, headYaw=20, jawOpen=0.8)
     square = portrait.square

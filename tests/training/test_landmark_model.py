@@ -13,7 +13,7 @@ from training.synth.facekit import FaceKit
 
 @pytest.fixture(scope="module")
 def data(loaded_toy_kit: FaceKit) -> landmark_model.LandmarkSet:
-    return landmark_model.sample_landmarks(loaded_toy_kit, 150, 4, 1, "train")
+    return landmark_model.sample_landmarks(loaded_toy_kit, 150, 1, "train")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_all_components_rebuild_landmarks_exactly(data: landmark_model.LandmarkS
 
 def test_more_components_cost_less_error_on_other_people(loaded_toy_kit: FaceKit, data) -> None:
     full = landmark_model.fit(data.landmarks, 136)
-    held_out = landmark_model.sample_landmarks(loaded_toy_kit, 20, 4, 1, "test")
+    held_out = landmark_model.sample_landmarks(loaded_toy_kit, 20, 1, "test")
     errors = list(landmark_model.truncation_errors(full, held_out.landmarks).values())
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 3 * errors[3]

@@ -34,7 +34,7 @@ IDENTITY_SIZE = 256
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """Pose latents as whitened principal components of canonical points.
+    """Pose latents as whitened principal components of canonical points, brows and eyes counting more.
 
     Attributes:
         mean: [140], canonical landmarks and irises, x and y interleaved, in crop sides.
@@ -51,7 +51,8 @@ class LatentSpace:
         """Fit it on canonical points [n, 70, 2]."""
         flat = canonical.reshape(len(canonical), -1).astype(np.float64)
         mean = flat.mean(axis=0)
-        values, vectors = np.linalg.eigh(np.cov(flat - mean, rowvar=False))
+        weights = np.repeat(_latent_weights(), 2)
+        values, vectors = np.linalg.eigh(np.cov((flat - mean) * weights, rowvar=False))
         order = np.argsort(values)[::-1][:size]
         sigma = np.sqrt(np.maximum(values[order], 1e-10))
         vectors = vectors[:, order]
@@ -59,14 +60,27 @@ class LatentSpace:
         vectors = vectors * np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0))
         return cls(
             mean.astype(np.float32),
-            (vectors * sigma).T.astype(np.float32),
-            (vectors / sigma).astype(np.float32),
+            (vectors * sigma / weights[:, None]).T.astype(np.float32),
+            (vectors / sigma * weights[:, None]).astype(np.float32),
         )
 
     def encode(self, canonical: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return latents [n, w] of canonical points [n, 70, 2]."""
         flat = canonical.reshape(len(canonical), -1)
         return ((flat - self.mean) @ self.project).astype(np.float32)
+
+
+# By variance alone one brow's rise would be rounded off, or taken for both brows'.
+_LATENT_WEIGHTS = {"brows": 2.0, "eyes": 1.5, "irises": 1.5}
+
+
+def _latent_weights() -> NDArray[np.float64]:
+    """Return how much each canonical point [70] counts in the latents' principal components."""
+    weights = np.ones(70)
+    weights[landmarks68.REGIONS["brows"]] = _LATENT_WEIGHTS["brows"]
+    weights[landmarks68.REGIONS["eyes"]] = _LATENT_WEIGHTS["eyes"]
+    weights[landmarks68.COUNT :] = _LATENT_WEIGHTS["irises"]
+    return weights
 
 
 # A relaxed eye's lid gap in the canonical frame, crop sides, and how much wider than a portrait's an eye may open.

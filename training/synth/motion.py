@@ -21,6 +21,7 @@ class ControlPose:
     targets: dict[str, float] = field(default_factory=dict)
 
 
+# The kit's brow targets are about half of what brows can do.
 CONTROL_POSES: dict[str, ControlPose] = {
     "eyeBlinkLeft": ControlPose(targets={"eye-left-closure": 1.0}),
     "eyeBlinkRight": ControlPose(targets={"eye-right-closure": 1.0}),
@@ -30,17 +31,17 @@ CONTROL_POSES: dict[str, ControlPose] = {
     "eyeSquintRight": ControlPose(units={"RightCheekUp": 0.7}, targets={"eye-right-slit": 0.7}),
     "browInnerUp": ControlPose(
         targets={
-            "eyebrows-left-inner-up": 1.0,
-            "eyebrows-right-inner-up": 1.0,
-            "eyebrows-left-up": 0.4,
-            "eyebrows-right-up": 0.4,
+            "eyebrows-left-inner-up": 2.0,
+            "eyebrows-right-inner-up": 2.0,
+            "eyebrows-left-up": 0.8,
+            "eyebrows-right-up": 0.8,
         }
     ),
-    "browDownLeft": ControlPose(targets={"eyebrows-left-down": 1.0}),
-    "browDownRight": ControlPose(targets={"eyebrows-right-down": 1.0}),
-    "browOuterUpLeft": ControlPose(targets={"eyebrows-left-extern-up": 0.8, "eyebrows-left-up": 0.5}),
-    "browOuterUpRight": ControlPose(targets={"eyebrows-right-extern-up": 0.8, "eyebrows-right-up": 0.5}),
-    "jawOpen": ControlPose(units={"JawDrop": 0.8, "UpperLipUp": 0.35}),
+    "browDownLeft": ControlPose(targets={"eyebrows-left-down": 1.5}),
+    "browDownRight": ControlPose(targets={"eyebrows-right-down": 1.5}),
+    "browOuterUpLeft": ControlPose(targets={"eyebrows-left-extern-up": 1.6, "eyebrows-left-up": 1.0}),
+    "browOuterUpRight": ControlPose(targets={"eyebrows-right-extern-up": 1.6, "eyebrows-right-up": 1.0}),
+    "jawOpen": ControlPose(units={"JawDrop": 1.1, "UpperLipUp": 0.4}),
     "jawLeft": ControlPose(units={"ChinLeft": 1.0}),
     "jawRight": ControlPose(units={"ChinRight": 1.0}),
     "mouthSmileLeft": ControlPose(units={"MouthLeftPullUp": 1.0, "LeftCheekUp": 0.4}),

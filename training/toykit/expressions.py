@@ -81,10 +81,10 @@ def _brows_and_nose(head: HeadMesh) -> dict[str, Array]:
 
     deltas = {}
     for side, sign in _SIDES:
-        deltas[f"eyebrows-{side}-up"] = brow(sign, (0.33, 7.45, 1.4), (0.24, 0.10, 0.4), (0.0, 0.06, 0.0))
-        deltas[f"eyebrows-{side}-down"] = brow(sign, (0.28, 7.43, 1.4), (0.24, 0.08, 0.4), (-0.02, -0.045, 0.0))
-        deltas[f"eyebrows-{side}-inner-up"] = brow(sign, (0.14, 7.44, 1.4), (0.13, 0.10, 0.4), (0.0, 0.06, 0.0))
-        deltas[f"eyebrows-{side}-extern-up"] = brow(sign, (0.50, 7.42, 1.3), (0.15, 0.10, 0.4), (0.0, 0.06, 0.0))
+        deltas[f"eyebrows-{side}-up"] = brow(sign, (0.33, 7.45, 1.4), (0.24, 0.10, 0.4), (0.0, 0.035, 0.0))
+        deltas[f"eyebrows-{side}-down"] = brow(sign, (0.28, 7.43, 1.4), (0.24, 0.08, 0.4), (-0.013, -0.03, 0.0))
+        deltas[f"eyebrows-{side}-inner-up"] = brow(sign, (0.14, 7.44, 1.4), (0.13, 0.10, 0.4), (0.0, 0.035, 0.0))
+        deltas[f"eyebrows-{side}-extern-up"] = brow(sign, (0.50, 7.42, 1.3), (0.15, 0.10, 0.4), (0.0, 0.035, 0.0))
         wing, radius = (sign * 0.13, 6.89, 1.48), (0.06, 0.05, 0.15)
         deltas[f"nose-{side}-dilatation"] = nose(wing, radius, (sign * 0.025, 0.0, 0.0))
         deltas[f"nose-{side}-elevation"] = nose(wing, radius, (0.0, 0.03, 0.0))
