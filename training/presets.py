@@ -25,23 +25,29 @@ EXPRESSIONS = (
     Preset("Smile", {**_pair("mouthSmile", 0.8), **_pair("eyeSquint", 0.25)}, description="A friendly smile."),
     Preset(
         "Laugh",
-        {**_pair("mouthSmile", 1.0), "jawOpen": 0.6, "mouthLowerDown": 0.3, **_pair("eyeSquint", 0.5)},
+        {**_pair("mouthSmile", 1.0), "jawOpen": 0.48, "mouthLowerDown": 0.3, **_pair("eyeSquint", 0.5)},
         description="A laugh: mouth open, eyes narrowed.",
     ),
     Preset(
         "Smirk",
-        {"mouthSmileLeft": 1.2, "mouthFrownRight": 0.8, "mouthLeft": 0.5, "eyeSquintLeft": 0.5, "browOuterUpLeft": 0.6},
+        {
+            "mouthSmileLeft": 1.2,
+            "mouthFrownRight": 0.8,
+            "mouthLeft": 0.5,
+            "eyeSquintLeft": 0.5,
+            "browOuterUpLeft": 0.36,
+        },
         description="One corner of the mouth up, on the subject's left.",
     ),
     Preset(
         "Surprised",
-        {"browInnerUp": 1.0, **_pair("browOuterUp", 1.0), "noseSneer": -0.6, **_pair("eyeWide", 0.9), "jawOpen": 0.5},
+        {"browInnerUp": 0.6, **_pair("browOuterUp", 0.65), **_pair("eyeWide", 0.9), "jawOpen": 0.4},
         description="Brows up, eyes wide, jaw dropped.",
     ),
     Preset(
         "Angry",
         {
-            **_pair("browDown", 1.0),
+            **_pair("browDown", 0.65),
             "noseSneer": 1.2,
             **_pair("eyeSquint", 0.4),
             **_pair("mouthFrown", 1.5),
@@ -52,11 +58,11 @@ EXPRESSIONS = (
     Preset(
         "Sad",
         {
-            "browInnerUp": 1.5,
+            "browInnerUp": 0.9,
             "noseSneer": -0.8,
             **_pair("mouthFrown", 2.2),
             "mouthShrugLower": 0.3,
-            "jawOpen": 0.05,
+            "jawOpen": 0.04,
             **_pair("eyeBlink", 0.25),
         },
         description="Inner brows up, corners of the mouth down.",
@@ -64,14 +70,14 @@ EXPRESSIONS = (
     Preset(
         "Afraid",
         {
-            "browInnerUp": 1.5,
-            **_pair("browOuterUp", 0.5),
+            "browInnerUp": 0.9,
+            **_pair("browOuterUp", 0.33),
             "noseSneer": -0.6,
             **_pair("eyeWide", 1.3),
             **_pair("mouthStretch", 0.4),
             **_pair("mouthFrown", 1.2),
             "mouthLowerDown": 0.5,
-            "jawOpen": 0.25,
+            "jawOpen": 0.2,
         },
         description="Brows up and together, eyes wide, mouth drawn back.",
     ),
@@ -80,7 +86,7 @@ EXPRESSIONS = (
         {
             "noseSneer": 1.5,
             "mouthUpperUp": 1.0,
-            **_pair("browDown", 0.7),
+            **_pair("browDown", 0.45),
             **_pair("eyeSquint", 0.8),
             **_pair("mouthFrown", 2.0),
             "mouthShrugLower": 0.5,
@@ -90,8 +96,8 @@ EXPRESSIONS = (
     Preset(
         "Doubtful",
         {
-            "browOuterUpLeft": 1.5,
-            "browDownRight": 1.5,
+            "browOuterUpLeft": 0.9,
+            "browDownRight": 0.9,
             "eyeWideLeft": 0.6,
             "eyeSquintRight": 1.2,
             "mouthRight": 0.7,
@@ -107,10 +113,10 @@ EXPRESSIONS = (
     Preset(
         "Shout",
         {
-            "jawOpen": 1.0,
+            "jawOpen": 0.8,
             "mouthUpperUp": 0.4,
             "mouthLowerDown": 0.4,
-            **_pair("browDown", 0.8),
+            **_pair("browDown", 0.52),
             **_pair("eyeSquint", 0.3),
             "noseSneer": 0.3,
         },
@@ -118,16 +124,16 @@ EXPRESSIONS = (
     ),
     Preset(
         "Tired",
-        {**_pair("eyeBlink", 0.5), "browInnerUp": 0.25, **_pair("mouthFrown", 0.25), "jawOpen": 0.06},
+        {**_pair("eyeBlink", 0.5), "browInnerUp": 0.15, **_pair("mouthFrown", 0.25), "jawOpen": 0.05},
         description="Heavy lids, slack mouth.",
     ),
     Preset(
         "Wink",
-        {"eyeBlinkLeft": 1.0, **_pair("mouthSmile", 0.5), "browDownLeft": 0.2},
+        {"eyeBlinkLeft": 1.0, **_pair("mouthSmile", 0.5), "browDownLeft": 0.12},
         description="The subject's left eye closed, with a smile.",
     ),
     Preset("Kiss", {"mouthPucker": 1.0}, description="Lips pursed."),
-    Preset("Asleep", {**_pair("eyeBlink", 1.0), "jawOpen": 0.08}, description="Eyes closed, face relaxed."),
+    Preset("Asleep", {**_pair("eyeBlink", 1.0), "jawOpen": 0.06}, description="Eyes closed, face relaxed."),
 )
 
 VISEMES = (
@@ -142,12 +148,12 @@ VISEMES = (
         {"mouthShrugLower": 0.4, "mouthUpperUp": 0.7, **_pair("mouthFrown", 0.8)},
         description="Lower lip to the teeth: f, v.",
     ),
-    Preset("Viseme TH", {"jawOpen": 0.18, "mouthLowerDown": 0.25}, description="As in think, this."),
-    Preset("Viseme DD", {"jawOpen": 0.12, "mouthUpperUp": 0.25, "mouthLowerDown": 0.3}, description="As in t, d."),
-    Preset("Viseme KK", {"jawOpen": 0.3, **_pair("mouthStretch", 0.15)}, description="As in k, g."),
+    Preset("Viseme TH", {"jawOpen": 0.14, "mouthLowerDown": 0.25}, description="As in think, this."),
+    Preset("Viseme DD", {"jawOpen": 0.1, "mouthUpperUp": 0.25, "mouthLowerDown": 0.3}, description="As in t, d."),
+    Preset("Viseme KK", {"jawOpen": 0.24, **_pair("mouthStretch", 0.15)}, description="As in k, g."),
     Preset(
         "Viseme CH",
-        {"mouthFunnel": 0.5, "mouthPucker": 0.3, "jawOpen": 0.05},
+        {"mouthFunnel": 0.5, "mouthPucker": 0.3, "jawOpen": 0.04},
         description="Lips forward, teeth together, as in chin, join, she.",
     ),
     Preset(
@@ -157,21 +163,21 @@ VISEMES = (
             **_pair("mouthFrown", 0.8),
             "mouthLowerDown": 0.6,
             "mouthUpperUp": 0.5,
-            "jawOpen": 0.08,
+            "jawOpen": 0.06,
         },
         description="Teeth together, lips apart, as in s, z.",
     ),
-    Preset("Viseme NN", {**_pair("mouthStretch", 0.15), "jawOpen": 0.3}, description="As in n, l."),
-    Preset("Viseme RR", {"mouthFunnel": 0.35, "mouthPucker": 0.25, "jawOpen": 0.12}, description="As in red."),
-    Preset("Viseme AA", {"jawOpen": 0.75}, description="As in car."),
-    Preset("Viseme E", {"jawOpen": 0.5, **_pair("mouthStretch", 0.5)}, description="As in bed."),
+    Preset("Viseme NN", {**_pair("mouthStretch", 0.15), "jawOpen": 0.24}, description="As in n, l."),
+    Preset("Viseme RR", {"mouthFunnel": 0.35, "mouthPucker": 0.25, "jawOpen": 0.1}, description="As in red."),
+    Preset("Viseme AA", {"jawOpen": 0.6}, description="As in car."),
+    Preset("Viseme E", {"jawOpen": 0.4, **_pair("mouthStretch", 0.5)}, description="As in bed."),
     Preset(
         "Viseme IH",
-        {**_pair("mouthStretch", 0.5), **_pair("mouthFrown", 0.2), "jawOpen": 0.48},
+        {**_pair("mouthStretch", 0.5), **_pair("mouthFrown", 0.2), "jawOpen": 0.38},
         description="As in tip, see.",
     ),
-    Preset("Viseme OH", {"mouthFunnel": 0.8, "jawOpen": 0.35}, description="As in toe."),
-    Preset("Viseme OU", {"mouthPucker": 0.9, "mouthFunnel": 0.2, "jawOpen": 0.15}, description="As in book, you."),
+    Preset("Viseme OH", {"mouthFunnel": 0.8, "jawOpen": 0.28}, description="As in toe."),
+    Preset("Viseme OU", {"mouthPucker": 0.9, "mouthFunnel": 0.2, "jawOpen": 0.12}, description="As in book, you."),
 )
 
 PRESETS = (*EXPRESSIONS, *VISEMES)
