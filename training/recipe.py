@@ -42,7 +42,7 @@ class Recipe:
     lp_regressor_steps: int = 4000
     lp_regressor_batch: int = 64
     refiner_steps: int = 1400
-    pose_encoder_steps: int = 650
+    pose_encoder_steps: int = 1000
     geometry_steps: int = 5000
     generator_steps: int = 1200
     generator_batch: int = 16
