@@ -221,8 +221,8 @@ def labelled_photos(data: Path, tmp_path: Path) -> tuple[Path, Path]:
     arrays = read_all(data, "faces", "test")
     faces = []
     for row in range(4):
-        write_png(tmp_path / f"{row}.png", np.ascontiguousarray(resize(arrays["images"][row], 320, 320)))
-        points: NDArray[np.float64] = arrays["landmarks"][row].astype(np.float64) * 320
+        write_png(tmp_path / f"{row}.png", np.ascontiguousarray(resize(arrays["images"][row], 480, 480)))
+        points: NDArray[np.float64] = arrays["landmarks"][row].astype(np.float64) * 480
         faces.append({"image": f"{row}.png", "box": list(face_box(points)), "landmarks": (points - 0.5).tolist()})
     labels = tmp_path / "landmarks.json"
     labels.write_text(json.dumps({"faces": faces}), "utf-8")
