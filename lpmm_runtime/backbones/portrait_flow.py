@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.backbones.facial_layers import draw_mouth, lid_displacement, source_lids
+from lpmm_runtime.backbones.matte import settled_matte
 from lpmm_runtime.errors import BundleError
 from lpmm_runtime.onnx_sessions import OnnxSessions
 from lpmm_runtime.portrait import as_batch, resize
@@ -78,6 +79,8 @@ class PortraitFlowBackbone:
                 "pose_latent": pose_latent[None],
             },
         )
+        alpha = settled_matte(crop, features["source_alpha"][0, 0])
+        features["source_alpha"] = alpha[None, None]
         # The encoder looks at eyes and mouth again.
         return PortraitFlowIdentity(crop, features["source_landmarks"][0], features, pose_latent)
 

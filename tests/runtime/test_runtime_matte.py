@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The matte of a portrait: where the network is in doubt, colours decide."""
+
+import cv2
+import numpy as np
+
+from lpmm_runtime.backbones.matte import settled_matte
+
+
+def portrait() -> tuple[np.ndarray, np.ndarray]:
+    """A brown disc on speckled blue [300, 300, 3], and its true matte [128, 128]."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((300, 300), np.float32)
+    cv2.circle(truth, (150, 150), 90, 1.0, -1, cv2.LINE_AA)
+    crop = truth[..., None] * np.float32([0.5, 0.35, 0.2]) + (1 - truth[..., None]) * np.float32([0.4, 0.5, 0.8])
+    crop += rng.normal(0, 0.03, crop.shape).astype(np.float32)
+    return crop.clip(0, 1), cv2.resize(truth, (128, 128), interpolation=cv2.INTER_AREA)
+
+
+def doubtful(truth: np.ndarray) -> np.ndarray:
+    """The matte with a hole half seen at its edge, and a cloud of doubt on the background."""
+    alpha = cv2.GaussianBlur(truth, (0, 0), 1.5)
+    cv2.circle(alpha, (30, 64), 10, 0.25, -1)
+    cv2.circle(alpha, (104, 30), 8, 0.7, -1)
+    return alpha
+
+
+def test_doubt_is_settled_by_colour() -> None:
+    crop, truth = portrait()
+    alpha = doubtful(truth)
+    settled = settled_matte(crop, alpha)
+    assert settled.shape == (128, 128) and settled.dtype == np.float32
+    assert np.abs(settled - truth).mean() < 0.3 * np.abs(alpha - truth).mean()
+    assert settled[64, 30] > 0.95 and settled[30, 104] < 0.05
+
+
+def test_the_same_portrait_gets_the_same_matte() -> None:
+    crop, truth = portrait()
+    assert np.array_equal(settled_matte(crop, doubtful(truth)), settled_matte(crop, doubtful(truth)))
+
+
+def test_a_matte_of_one_kind_is_left_alone() -> None:
+    crop, _ = portrait()
+    for alpha in (np.ones((128, 128), np.float32), np.full((128, 128), 0.5, np.float32)):
+        assert np.array_equal(settled_matte(crop, alpha), alpha)
