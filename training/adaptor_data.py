@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from lpmm_runtime import landmarks68
 from lpmm_runtime.crop import square_of_landmarks
+from lpmm_runtime.mirroring import mirror_offsets
 from lpmm_runtime.morphable import LandmarkModel
 from training import loop, lp_adaptor
 from training.backbones.portrait_flow import MAP_SIZE, Identity, LatentSpace, PortraitFlow, background_plate, composite
@@ -56,9 +57,11 @@ class FlowBackbone:
         return composite(self._model(known, latent), plate)
 
 
-def _by_person(*parts: Array) -> Tensor:
-    """Return [g, MOTIONS, …] of motions [n, …], of which `MOTIONS` after each other are one person's."""
-    return torch.from_numpy(np.concatenate([part.reshape(-1, MOTIONS, part.shape[-1]) for part in parts]))
+def _both_ways(free: Array, posed: Array, mirror: NDArray[np.floating]) -> Tensor:
+    """Return [g, MOTIONS, …] of motions [n, …] and their mirror images; each `MOTIONS` in a row are one person's."""
+    rows = np.concatenate([free, posed])
+    both = np.concatenate([rows, rows @ mirror.astype(np.float32)])
+    return torch.from_numpy(both.reshape(-1, MOTIONS, both.shape[1]))
 
 
 def _column_weights() -> Tensor:
@@ -99,10 +102,11 @@ def train(
         known: motions as people make them; v̄ is their average.
         posed: params [m, k] and latents [m, w] of motions as sliders make them, each person's after each other.
     """
-    mean = torch.from_numpy(space.encode(known.canonical).mean(axis=0))
+    free = landmark_model.params(known.landmarks), space.encode(known.canonical)
+    mirrored = mirror_offsets(landmark_model, np.eye(landmark_model.k)), space.mirror()
+    mean = torch.from_numpy(space.average(known.canonical))
     basis = torch.from_numpy(space.basis)
-    params = _by_person(landmark_model.params(known.landmarks), posed[0])
-    latents = _by_person(space.encode(known.canonical), posed[1])
+    params, latents = (_both_ways(free[part], posed[part], mirrored[part]) for part in (0, 1))
     lp_adaptor.warm_up(adaptor, mean, params, latents, basis * _column_weights(), warm_up, folder)
     regressor.eval().requires_grad_(False)
     backbone = FlowBackbone(model, encoder)

@@ -12,6 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from lpmm_runtime.controls import HEAD_CONTROLS, Control, ControlMap, head_features
+from lpmm_runtime.mirroring import mirrored_control
 from lpmm_runtime.morphable import LandmarkModel
 from training.landmark_model import LandmarkSet, shape_only
 from training.synth.canonical import CanonicalFrame
@@ -194,7 +195,9 @@ def control_mixes(names: tuple[str, ...]) -> Array:
     return np.concatenate([np.eye(len(names), dtype=np.float32), together])
 
 
-def refine(controls: ControlMap, adaptor: nn.Module, known: KnownMotions, basis: Array, steps: int = 800) -> ControlMap:
+def refine(
+    controls: ControlMap, adaptor: nn.Module, known: KnownMotions, basis: Array, mirror: Array, steps: int = 800
+) -> ControlMap:
     """Return the map with its directions and its head polynomial adjusted to what D makes of them.
 
     A control asks for a motion; D answers with a latent. The averages fitted in landmark space are a good start, but
@@ -203,6 +206,7 @@ def refine(controls: ControlMap, adaptor: nn.Module, known: KnownMotions, basis:
     Args:
         basis: [w, 140], the canonical points that a latent entry moves, in crop sides: errors are measured there,
             the eyes' most.
+        mirror: [k, k], from params (as rows) to the mirrored face's: left and right controls are mirror images.
     """
     points = 100.0 * torch.from_numpy(basis)
     weights = torch.ones(70)
@@ -211,10 +215,12 @@ def refine(controls: ControlMap, adaptor: nn.Module, known: KnownMotions, basis:
     def miss(off: torch.Tensor) -> torch.Tensor:
         return ((off @ points).reshape(-1, 70, 2).square().sum(dim=-1) * weights).mean() + 0.1 * off.square().mean()
 
-    directions = torch.from_numpy(controls.directions).requires_grad_(True)
+    free = torch.from_numpy(controls.directions).requires_grad_(True)
+    across = torch.from_numpy(mirror)
+    others = [controls.names.index(mirrored_control(name)) for name in controls.names]
     head = torch.from_numpy(controls.head_coefficients).requires_grad_(True)
-    start = [directions.detach().clone(), head.detach().clone()]
-    optimiser = torch.optim.Adam([directions, head], lr=0.02)
+    start = [free.detach().clone(), head.detach().clone()]
+    optimiser = torch.optim.Adam([free, head], lr=0.02)
     bases, latents, mixes, moved, still, rest, _, turned = (torch.from_numpy(part) for part in vars(known).values())
     terms = np.prod((known.angles[:, :, None, :] / 30.0) ** controls.head_exponents, axis=-1)
     angle_terms = torch.from_numpy(terms.astype(np.float32))
@@ -223,6 +229,7 @@ def refine(controls: ControlMap, adaptor: nn.Module, known: KnownMotions, basis:
         optimiser.param_groups[0]["lr"] = 0.02 * (1.0 - step / steps)
         rows = torch.from_numpy(np.random.default_rng([17, step]).choice(people, min(32, people), replace=False))
         base = bases[rows]
+        directions = 0.5 * (free + free[others] @ across)
         answer = adaptor((base[:, None] + mixes @ directions).reshape(-1, base.shape[1])).reshape(len(rows), count, -1)
         wanted = moved[rows] - latents[rows][:, None]
         loss = miss(answer - adaptor(base)[:, None] - wanted)
@@ -230,10 +237,11 @@ def refine(controls: ControlMap, adaptor: nn.Module, known: KnownMotions, basis:
         turns = adaptor((front[:, None] + angle_terms[rows] @ head).reshape(-1, front.shape[1]))
         turned_by = turns.reshape(len(rows), angle_terms.shape[1], -1) - adaptor(front)[:, None]
         loss = loss + miss(turned_by - (turned[rows] - rest[rows][:, None]))
-        pull = sum((now - then).square().mean() for now, then in zip((directions, head), start, strict=True))
+        pull = sum((now - then).square().mean() for now, then in zip((free, head), start, strict=True))
         optimiser.zero_grad()
         (loss + 0.02 * pull).backward()
         optimiser.step()
+    directions = 0.5 * (free + free[others] @ across)
     return replace(
         controls,
         directions=directions.detach().numpy().copy(),

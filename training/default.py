@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lpmm_runtime.bundle import load_bundle
 from lpmm_runtime.controls import ControlMap
+from lpmm_runtime.mirroring import mirror_offsets
 from lpmm_runtime.morphable import LandmarkModel
 from training import (
     adaptor_data,
@@ -285,7 +286,8 @@ class DefaultRun:
         known = control_fit.sample_motions(
             self.kit, self.landmark_model, self.latent_space.encode, recipe.control_people, 12, seed
         )
-        refined = control_fit.refine(fitted, self.adaptor(), known, self.latent_space.basis)
+        mirror = mirror_offsets(self.landmark_model, np.eye(recipe.k)).astype(np.float32)
+        refined = control_fit.refine(fitted, self.adaptor(), known, self.latent_space.basis, mirror)
         np.savez(self.folder / "controls.npz", **(vars(refined) | {"names": np.array(refined.names)}))
 
     def export(self) -> None:
@@ -338,8 +340,8 @@ class DefaultRun:
         print(f"bundle: {bundle}")
 
     def mean_latent(self) -> NDArray[np.float32]:
-        """Return v̄ [w]: the average pose latent of the training motions."""
-        return self.latent_space.encode(self.landmark_set.canonical).mean(axis=0)
+        """Return v̄ [w]: the average pose latent of the training motions and their mirror images."""
+        return self.latent_space.average(self.landmark_set.canonical)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

@@ -63,12 +63,14 @@ def sample_landmarks(kit: FaceKit, people: int, seed: int, split: Split) -> Land
 
 
 def fit(landmarks: Array, k: int) -> LandmarkModel:
-    """Return the PCA of landmarks [n, 68, 2] with k components.
+    """Return the PCA of landmarks [n, 68, 2] and of their mirror images with k components.
 
-    Signs are fixed so that a retrained model keeps its sliders' directions: the largest entry of each eigenvector
-    is positive.
+    With them the model is its own mirror image: what the left of a face can do its right can do as well. Signs
+    are fixed so that a retrained model keeps its sliders' directions: the largest entry of each eigenvector is
+    positive.
     """
-    flat = landmarks.reshape(len(landmarks), -1).astype(np.float64)
+    both = np.concatenate([landmarks, landmarks68.mirror(landmarks)]).astype(np.float64)
+    flat = both.reshape(len(both), -1)
     mean = flat.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(flat - mean, rowvar=False))
     order = np.argsort(values)[::-1][:k]

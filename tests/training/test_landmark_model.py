@@ -41,9 +41,14 @@ def test_more_components_cost_less_error_on_other_people(loaded_toy_kit: FaceKit
 
 
 def test_params_are_in_standard_deviations(model: LandmarkModel, data: landmark_model.LandmarkSet) -> None:
-    params = model.params(data.landmarks)
+    params = model.params(np.concatenate([data.landmarks, landmarks68.mirror(data.landmarks)]))
     assert np.allclose(params.std(axis=0), 1.0, atol=0.05)
     assert np.abs(params.mean(axis=0)).max() < 1e-3
+
+
+def test_mirror_images_have_the_same_params_but_for_signs(model: LandmarkModel, data) -> None:
+    params, mirrored = model.params(data.landmarks), model.params(landmarks68.mirror(data.landmarks))
+    assert np.allclose(np.abs(params), np.abs(mirrored), atol=0.02)
 
 
 def test_the_first_components_turn_the_head(model: LandmarkModel, data: landmark_model.LandmarkSet) -> None:

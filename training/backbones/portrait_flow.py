@@ -69,6 +69,17 @@ class LatentSpace:
         flat = canonical.reshape(len(canonical), -1)
         return ((flat - self.mean) @ self.project).astype(np.float32)
 
+    def average(self, canonical: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return v̄ [w], the average latent of motions [n, 70, 2] and of their mirror images."""
+        average = self.encode(canonical).mean(axis=0)
+        return 0.5 * (average + average @ self.mirror())
+
+    def mirror(self) -> NDArray[np.float32]:
+        """Return the matrix [w, w] from latents (as rows) to those of the mirrored motion; `mean` is its own image."""
+        points = self.basis.reshape(len(self.basis), -1, 2)[:, [*landmarks68.MIRROR, 69, 68]]
+        turned = points * np.array([-1.0, 1.0], np.float32)
+        return (turned.reshape(len(points), -1) @ self.project).astype(np.float32)
+
 
 # By variance alone one brow's rise would be rounded off, or taken for both brows'.
 _LATENT_WEIGHTS = {"brows": 2.0, "eyes": 1.5, "irises": 1.5}
