@@ -157,7 +157,7 @@ def test_a_bundle_without_a_control_does_it_with_coefficients(rig: RigModel, pos
         ({"mouthSmileLeft": 1.0}, 0.6),
         ({"headYaw": 20.0}, 0.25),
         ({"headYaw": -20.0}, 0.25),
-        ({"headPitch": 12.0}, 0.25),
+        ({"headPitch": 12.0}, 0.3),
         ({"headPitch": -12.0}, 0.4),
     ],
     ids=str,
