@@ -25,12 +25,13 @@ from tqdm import tqdm
 
 from lpmm_runtime.bundle import ARRAYS, Bundle, load_bundle, sha256_of, write_manifest
 from lpmm_runtime.onnx_sessions import OnnxSessions
-from training import export, loop, lp_adaptor
+from training import export, loop, lp_adaptor, processes
 from training.backbones.interface import TalkingHead
+from training.draws import Draw
 from training.import_backbone import KINDS, export_adaptor
 from training.lp_adaptor import AdaptorBatch, LpAdaptor, Weights
 from training.lp_regressor import FaceData
-from training.shards import read_shards
+from training.shards import open_all
 
 Array = NDArray[np.float32]
 _READ_AT_ONCE = 4
@@ -58,7 +59,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--pose-weight", type=float, default=Weights().pose_reg, help="λ_pose-reg of Eq. 2")
     parser.add_argument("--device", default="cpu", help="torch device (cpu, cuda)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.set_defaults(run=run)
+    loop.add_options(parser)
+    parser.set_defaults(run=run, shared=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,21 +68,36 @@ def run(args: argparse.Namespace) -> int:
     bundle = load_bundle(args.bundle)
     head = load_head(bundle, args.checkpoint, args.device)
     folder = args.data / "data" if (args.data / "data").is_dir() else args.data
-    faces = FaceData(first_faces(folder, args.faces), head.image_size)
+    # Each picture is read once: they need not be in memory.
+    faces = FaceData(open_all(folder, "faces", "train"), head.image_size)
     count = min(args.faces, len(faces))
     args.out.mkdir(parents=True, exist_ok=True)
-    check_training_folder(args.out, bundle, faces.arrays["landmarks"][:count])
+    landmarks = faces.arrays["landmarks"][:count]
+    processes.from_first(lambda: check_training_folder(args.out, bundle, landmarks))
     sessions = OnnxSessions(bundle, device="cpu")
-    known = read_faces(sessions, head, faces, count, args.device, args.out / "readings.npz")
+    readings = args.out / "readings.npz"
+    known = processes.from_first(lambda: read_faces(sessions, head, faces, count, args.device, readings))
 
     def schedule(steps: int, batch: int, rate: float) -> loop.Schedule:
         often = max(1, min(500, steps // 10))
-        return loop.Schedule(steps, batch, rate, seed=args.seed, device=args.device, bf16=False, log_every=often)
+        return loop.Schedule(
+            steps,
+            batch,
+            rate,
+            seed=args.seed,
+            device=args.device,
+            bf16=False,
+            log_every=often,
+            accumulate=args.accumulate,
+            tensorboard=args.tensorboard,
+        )
 
     warm_up = schedule(args.warm_up_steps, min(256, count), 1e-3)
     rgb = schedule(args.steps, args.batch, args.rate)
     weights = Weights(args.rgb_weight, args.pose_weight)
     adaptor = train(sessions, head, faces, known, warm_up, rgb, weights, args.identities, args.out)
+    if not processes.is_first():
+        return 0
     last = json.loads((args.out / "lp_adaptor.jsonl").read_text("utf-8").splitlines()[-1])
     store(bundle, adaptor.cpu(), known.mean, last | {"faces": count, "identities": args.identities})
     print(f"bundle: {bundle.path}: LP-adaptor trained, loss {last['loss']:.4f} after {last['step']} steps")
@@ -102,16 +119,6 @@ def load_head(bundle: Bundle, checkpoint: Path, device: str) -> TalkingHead:
     backbone = KINDS[kind](checkpoint)
     backbone.to(device)
     return backbone
-
-
-def first_faces(folder: Path, count: int) -> dict[str, NDArray[Any]]:
-    """Return the arrays of as many face shards as hold `count` samples, or of all. Raises FileNotFoundError."""
-    shards: list[dict[str, NDArray[Any]]] = []
-    for shard in read_shards(folder, "faces", "train"):
-        shards.append(shard)
-        if sum(len(known["images"]) for known in shards) >= count:
-            break
-    return {name: np.concatenate([shard[name] for shard in shards]) for name in shards[0]}
 
 
 def check_training_folder(folder: Path, bundle: Bundle, landmarks: Array) -> None:
@@ -198,9 +205,9 @@ def train(
         frames = [head.draw(identity, mean[None]) for identity in drawn]
         base = torch.from_numpy(np.concatenate([params_of(sessions, frame) for frame in frames])).to(device)
 
-    def make_batch(rng: np.random.Generator) -> AdaptorBatch:
-        chosen = torch.from_numpy(rng.integers(0, len(params), schedule.batch)).to(device)
-        return AdaptorBatch(drawn[int(rng.integers(0, len(drawn)))], params[chosen], latents[chosen])
+    def make_batch(draw: Draw) -> AdaptorBatch:
+        chosen = torch.from_numpy(draw.rows(len(params))).to(device)
+        return AdaptorBatch(drawn[int(draw.shared.integers(0, len(drawn)))], params[chosen], latents[chosen])
 
     lp_adaptor.train(adaptor, mean, head, lambda _rng: base, make_batch, schedule, weights, folder)
     return adaptor

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training import loop
+from training import loop, sheets
 from training.backbones.interface import TalkingHead
+from training.draws import Draw
 
 
 class LpAdaptor(nn.Module):
@@ -62,10 +63,10 @@ def warm_up(
         basis: [w, q], what a latent entry changes; errors are measured there.
     """
 
-    def make_batch(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        rows = torch.from_numpy(rng.integers(0, len(params), schedule.batch))
-        noise = 0.05 * torch.from_numpy(rng.standard_normal((schedule.batch, params.shape[1]), np.float32))
-        return params[rows] + noise, latents[rows]
+    def make_batch(draw: Draw) -> tuple[Tensor, Tensor]:
+        rows = torch.from_numpy(draw.rows(len(params)))
+        noise = draw.shared.standard_normal((schedule.batch, params.shape[1]), np.float32)[draw.part]
+        return params[rows] + 0.05 * torch.from_numpy(noise), latents[rows]
 
     def loss(batch: tuple[Tensor, Tensor], _step: int) -> Tensor:
         p, v = batch
@@ -79,7 +80,7 @@ def train(
     mean: Tensor,
     backbone: TalkingHead,
     mean_params: Callable[[np.random.Generator], Tensor],
-    make_batch: Callable[[np.random.Generator], AdaptorBatch],
+    make_batch: Callable[[Draw], AdaptorBatch],
     schedule: loop.Schedule,
     weights: Weights,
     folder: Path,
@@ -101,4 +102,11 @@ def train(
         total = weights.rgb * 10.0 * rgb + weights.pose_reg * pose_reg
         return total, {"rgb": float(rgb.detach()), "pose_reg": float(pose_reg.detach())}
 
-    loop.train("lp_adaptor", adaptor, schedule, folder, make_batch, loss)
+    @torch.no_grad()
+    def pictures() -> loop.Pictures:
+        shown = make_batch(Draw(schedule.seed, 0, schedule.batch, 0, schedule.batch))
+        wanted = backbone.draw(shown.identity, shown.latents)
+        drawn = backbone.draw(shown.identity, mean + adaptor(shown.params))
+        return {"wanted_drawn": sheets.rows(wanted, drawn)}
+
+    loop.train("lp_adaptor", adaptor, schedule, folder, make_batch, loss, pictures=pictures)
