@@ -2,6 +2,7 @@
 """The LP-adaptor of an imported backbone: trained on face pictures with everything else frozen (Sec. 3.3).
 
 python -m training adaptor --bundle bundles/lia --checkpoint vox.pt --data runs/default --out runs/lia-adaptor
+python -m training adaptor --bundle bundles/lia --checkpoint vox.pt --data frames --out runs/lia-adaptor  # prepared
 
 Params are what the bundle's own LP-regressor reads, p = F(I); latents are the backbone's, v = E(I); v̄ is their average
 over the training set. Eq. 2–4 then compare G(v̄ + D(p)) with G(v) on a fixed identity. A short regression of the
@@ -31,7 +32,9 @@ from training.draws import Draw
 from training.import_backbone import KINDS, export_adaptor
 from training.lp_adaptor import AdaptorBatch, LpAdaptor, Weights
 from training.lp_regressor import FaceData
+from training.shard_columns import Columns
 from training.shards import open_all
+from training.videos.frame_shards import INDEX, open_frames
 
 Array = NDArray[np.float32]
 _READ_AT_ONCE = 4
@@ -47,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--bundle", type=Path, required=True, help="of import-backbone; its LP-adaptor is replaced")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the file that the bundle was made of")
-    parser.add_argument("--data", type=Path, required=True, help="a run's folder, or its data: faces-train-*.npz")
+    parser.add_argument("--data", type=Path, required=True, help="a run's folder, or the frames of `prepare`")
     parser.add_argument("--out", type=Path, required=True, help="folder for the training's checkpoints and log")
     parser.add_argument("--steps", type=int, default=2000, help="steps of Eq. 2 (default: 2000)")
     parser.add_argument("--batch", type=int, default=4, help="pictures a step (default: 4)")
@@ -67,9 +70,8 @@ def run(args: argparse.Namespace) -> int:
     """Train, and write the result into the bundle."""
     bundle = load_bundle(args.bundle)
     head = load_head(bundle, args.checkpoint, args.device)
-    folder = args.data / "data" if (args.data / "data").is_dir() else args.data
     # Each picture is read once: they need not be in memory.
-    faces = FaceData(open_all(folder, "faces", "train"), head.image_size)
+    faces = FaceData(open_faces(args.data), head.image_size)
     count = min(args.faces, len(faces))
     args.out.mkdir(parents=True, exist_ok=True)
     landmarks = faces.arrays["landmarks"][:count]
@@ -102,6 +104,13 @@ def run(args: argparse.Namespace) -> int:
     store(bundle, adaptor.cpu(), known.mean, last | {"faces": count, "identities": args.identities})
     print(f"bundle: {bundle.path}: LP-adaptor trained, loss {last['loss']:.4f} after {last['step']} steps")
     return 0
+
+
+def open_faces(folder: Path) -> Columns:
+    """Return the face pictures of a run, of its data folder, or of frames from videos. Raises FileNotFoundError."""
+    if (folder / INDEX).is_file():
+        return open_frames(folder)
+    return open_all(folder / "data" if (folder / "data").is_dir() else folder, "faces", "train")
 
 
 def load_head(bundle: Bundle, checkpoint: Path, device: str) -> TalkingHead:

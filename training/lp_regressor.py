@@ -56,7 +56,7 @@ class FaceData:
         jitter = augment.CropJitter() if train else augment.CropJitter(0.0, 0.0, 0.0)
         matrix = augment.crop_matrix(rng, jitter, square_of_landmarks(self.arrays["landmarks"][row]))
         image = augment.cut(self.arrays["images"][row], matrix, self.size)
-        points = np.concatenate([self.arrays["landmarks"][row], self.arrays["irises"][row]])
+        points = np.concatenate([self.arrays["landmarks"][row], self._irises(row)])
         points = augment.apply_matrix(matrix, points).astype(np.float32)
         landmarks, irises = points[: landmarks68.COUNT], points[landmarks68.COUNT :]
         flip = train and bool(rng.random() < 0.5)
@@ -67,6 +67,13 @@ class FaceData:
             irises = irises[::-1].copy()
             irises[:, 0] = 1.0 - irises[:, 0]
         return image, np.concatenate([landmarks, irises]), flip
+
+    def _irises(self, row: int) -> Array:
+        if "irises" in self.arrays:
+            return self.arrays["irises"][row]
+        # Frames of videos say none; what learns from those does not look at them.
+        landmarks = self.arrays["landmarks"][row]
+        return np.stack([landmarks[list(eye)].mean(axis=0) for eye in (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT)])
 
     def batch(
         self, rows: NDArray[np.int64], rng: np.random.Generator | list[np.random.Generator], train: bool

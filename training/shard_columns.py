@@ -118,8 +118,11 @@ class PictureColumn(Column):
 Columns = Mapping[str, NDArray[Any] | Column]
 
 
-def open_columns(paths: list[Path]) -> dict[str, Column]:
+def open_columns(paths: list[Path], leave_out: tuple[str, ...] = ()) -> dict[str, Column]:
     """Return the columns of shards, `images` in the place of coded pictures.
+
+    Args:
+        leave_out: arrays that have no entry a sample.
 
     Raises:
         ValueError: if a file is no uncompressed npz, or holds other arrays than the first.
@@ -127,7 +130,7 @@ def open_columns(paths: list[Path]) -> dict[str, Column]:
     indices = [_index(path) for path in paths]
     columns: dict[str, Column] = {}
     for name, first in indices[0].items():
-        if name in _CODED.values() or not first.shape:
+        if name in _CODED.values() or name in leave_out or not first.shape:
             continue
         try:
             places = [index[name] for index in indices]

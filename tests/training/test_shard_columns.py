@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from training import loop, lp_regressor
+from training.adaptor import open_faces
 from training.backbones.portrait_flow import LatentSpace
 from training.draws import Draw
 from training.face_scenes import FaceScenes
@@ -19,6 +20,9 @@ from training.generator import GroupData
 from training.lp_regressor import FaceData, LpRegressor
 from training.shard_columns import Column
 from training.shards import Kind, open_all, read_all, write_shard
+from training.videos.clips import ClipFrame
+from training.videos.frame_shards import ShardWriter, write_index
+from training.videos.visible_faces import FaceSample
 
 PER_SHARD = 5
 
@@ -125,6 +129,25 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
     ]
     # A few kilobytes a shard say where things lie.
     assert grown[0] < 38 * 8_000 < pictures < grown[1]
+
+
+def test_frames_of_videos_are_faces_too(tmp_path: Path) -> None:
+    made, whole = made_up_faces.faces(5, side=256), (0, 0, 256, 256)
+    frames = [
+        ClipFrame(0, 0, number, number / 25, FaceSample(picture, landmarks, whole, whole, whole, 0.9))
+        for number, (picture, landmarks) in enumerate(zip(made["images"], made["landmarks"], strict=True))
+    ]
+    writer = ShardWriter(tmp_path, "ada", "", ["ada.mp4"], per_shard=3, coding="png")
+    for frame in frames:
+        writer.add(frame)
+    writer.flush()
+    write_index(tmp_path, iter(writer.entries))
+    faces = FaceData(open_faces(tmp_path), 128)
+    assert len(faces) == 5
+    assert np.array_equal(faces.arrays["images"][4], made["images"][4])
+    batch = faces.batch(np.array([4]), np.random.default_rng(0), train=False)
+    expected = FaceData(made, 128).batch(np.array([4]), np.random.default_rng(0), train=False)
+    assert torch.equal(batch.images, expected.images) and torch.equal(batch.landmarks, expected.landmarks)
 
 
 def test_what_is_no_shard_is_named(tmp_path: Path) -> None:
