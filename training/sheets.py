@@ -15,6 +15,8 @@ Points = NDArray[np.float32]
 
 # How many samples a sheet shows.
 SHOWN = 6
+# Marks need room on small crops.
+_SIDE = 192
 _TRUE, _READ = (60, 220, 60), (255, 60, 60)
 
 
@@ -25,11 +27,11 @@ def _tiles(images: NDArray[np.float32]) -> list[Picture]:
 
 def crops(images: NDArray[np.float32], truth: Points, read: Points) -> Picture:
     """Return crops [n, 3, s, s] in a row, with true landmarks [n, m, 2] in green and read ones in red."""
-    tiles = _tiles(images)
+    tiles = [np.asarray(cv2.resize(tile, (_SIDE, _SIDE)), np.uint8) for tile in _tiles(images)]
     for tile, *both in zip(tiles, truth, read, strict=True):
         for points, colour in zip(both, (_TRUE, _READ), strict=True):
             for x, y in points * tile.shape[0] * 16:
-                cv2.circle(tile, (int(x), int(y)), 12, colour, -1, cv2.LINE_AA, 4)
+                cv2.circle(tile, (int(x), int(y)), 18, colour, -1, cv2.LINE_AA, 4)
     return np.concatenate(tiles, axis=1)
 
 

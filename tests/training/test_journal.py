@@ -9,7 +9,7 @@ import made_up_faces
 import numpy as np
 import pytest
 
-from training import loop, lp_regressor
+from training import loop, lp_regressor, sheets
 from training.__main__ import main
 from training.lp_regressor import FaceData, LpRegressor
 
@@ -55,11 +55,9 @@ def test_a_missing_tensorboard_is_one_line_before_anything_is_done(
     assert not (tmp_path / "run").exists()
 
 
-def test_sheets_are_pictures(tmp_path: Path) -> None:
-    from training import sheets
-
+def test_a_sheet_shows_where_landmarks_were_read() -> None:
     faces = made_up_faces.faces(3)
     images = np.moveaxis(faces["images"], 3, 1).astype(np.float32) / 255.0
     sheet = sheets.crops(images, faces["landmarks"], faces["landmarks"])
-    assert sheet.shape == (64, 3 * 64, 3) and sheet.dtype == np.uint8
+    assert sheet.shape == (192, 3 * 192, 3) and sheet.dtype == np.uint8
     assert np.any(sheet != sheets.crops(images, faces["landmarks"], faces["landmarks"] + 0.1))
