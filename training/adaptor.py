@@ -2,6 +2,7 @@
 """The LP-adaptor of an imported backbone: trained on face pictures with everything else frozen (Sec. 3.3).
 
 python -m training adaptor --bundle bundles/lia --checkpoint vox.pt --data runs/default --out runs/lia-adaptor
+python -m training adaptor --bundle bundles/lia --checkpoint vox.pt --data frames --out runs/lia-adaptor  # prepared
 
 Params are what the bundle's own LP-regressor reads, p = F(I); latents are the backbone's, v = E(I); v̄ is their average
 over the training set. Eq. 2–4 then compare G(v̄ + D(p)) with G(v) on a fixed identity. A short regression of the
@@ -25,12 +26,15 @@ from tqdm import tqdm
 
 from lpmm_runtime.bundle import ARRAYS, Bundle, load_bundle, sha256_of, write_manifest
 from lpmm_runtime.onnx_sessions import OnnxSessions
-from training import export, loop, lp_adaptor
+from training import export, loop, lp_adaptor, processes
 from training.backbones.interface import TalkingHead
+from training.draws import Draw
 from training.import_backbone import KINDS, export_adaptor
 from training.lp_adaptor import AdaptorBatch, LpAdaptor, Weights
 from training.lp_regressor import FaceData
-from training.shards import read_shards
+from training.shard_columns import Columns
+from training.shards import open_all
+from training.videos.frame_shards import INDEX, open_frames
 
 Array = NDArray[np.float32]
 _READ_AT_ONCE = 4
@@ -46,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--bundle", type=Path, required=True, help="of import-backbone; its LP-adaptor is replaced")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the file that the bundle was made of")
-    parser.add_argument("--data", type=Path, required=True, help="a run's folder, or its data: faces-train-*.npz")
+    parser.add_argument("--data", type=Path, required=True, help="a run's folder, or the frames of `prepare`")
     parser.add_argument("--out", type=Path, required=True, help="folder for the training's checkpoints and log")
     parser.add_argument("--steps", type=int, default=2000, help="steps of Eq. 2 (default: 2000)")
     parser.add_argument("--batch", type=int, default=4, help="pictures a step (default: 4)")
@@ -58,33 +62,55 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--pose-weight", type=float, default=Weights().pose_reg, help="λ_pose-reg of Eq. 2")
     parser.add_argument("--device", default="cpu", help="torch device (cpu, cuda)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.set_defaults(run=run)
+    loop.add_options(parser)
+    parser.set_defaults(run=run, shared=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, and write the result into the bundle."""
     bundle = load_bundle(args.bundle)
     head = load_head(bundle, args.checkpoint, args.device)
-    folder = args.data / "data" if (args.data / "data").is_dir() else args.data
-    faces = FaceData(first_faces(folder, args.faces), head.image_size)
+    # Each picture is read once: they need not be in memory.
+    faces = FaceData(open_faces(args.data), head.image_size)
     count = min(args.faces, len(faces))
     args.out.mkdir(parents=True, exist_ok=True)
-    check_training_folder(args.out, bundle, faces.arrays["landmarks"][:count])
+    landmarks = faces.arrays["landmarks"][:count]
+    processes.from_first(lambda: check_training_folder(args.out, bundle, landmarks))
     sessions = OnnxSessions(bundle, device="cpu")
-    known = read_faces(sessions, head, faces, count, args.device, args.out / "readings.npz")
+    readings = args.out / "readings.npz"
+    known = processes.from_first(lambda: read_faces(sessions, head, faces, count, args.device, readings))
 
     def schedule(steps: int, batch: int, rate: float) -> loop.Schedule:
         often = max(1, min(500, steps // 10))
-        return loop.Schedule(steps, batch, rate, seed=args.seed, device=args.device, bf16=False, log_every=often)
+        return loop.Schedule(
+            steps,
+            batch,
+            rate,
+            seed=args.seed,
+            device=args.device,
+            bf16=False,
+            log_every=often,
+            accumulate=args.accumulate,
+            tensorboard=args.tensorboard,
+        )
 
     warm_up = schedule(args.warm_up_steps, min(256, count), 1e-3)
     rgb = schedule(args.steps, args.batch, args.rate)
     weights = Weights(args.rgb_weight, args.pose_weight)
     adaptor = train(sessions, head, faces, known, warm_up, rgb, weights, args.identities, args.out)
+    if not processes.is_first():
+        return 0
     last = json.loads((args.out / "lp_adaptor.jsonl").read_text("utf-8").splitlines()[-1])
     store(bundle, adaptor.cpu(), known.mean, last | {"faces": count, "identities": args.identities})
     print(f"bundle: {bundle.path}: LP-adaptor trained, loss {last['loss']:.4f} after {last['step']} steps")
     return 0
+
+
+def open_faces(folder: Path) -> Columns:
+    """Return the face pictures of a run, of its data folder, or of frames from videos. Raises FileNotFoundError."""
+    if (folder / INDEX).is_file():
+        return open_frames(folder)
+    return open_all(folder / "data" if (folder / "data").is_dir() else folder, "faces", "train")
 
 
 def load_head(bundle: Bundle, checkpoint: Path, device: str) -> TalkingHead:
@@ -102,16 +128,6 @@ def load_head(bundle: Bundle, checkpoint: Path, device: str) -> TalkingHead:
     backbone = KINDS[kind](checkpoint)
     backbone.to(device)
     return backbone
-
-
-def first_faces(folder: Path, count: int) -> dict[str, NDArray[Any]]:
-    """Return the arrays of as many face shards as hold `count` samples, or of all. Raises FileNotFoundError."""
-    shards: list[dict[str, NDArray[Any]]] = []
-    for shard in read_shards(folder, "faces", "train"):
-        shards.append(shard)
-        if sum(len(known["images"]) for known in shards) >= count:
-            break
-    return {name: np.concatenate([shard[name] for shard in shards]) for name in shards[0]}
 
 
 def check_training_folder(folder: Path, bundle: Bundle, landmarks: Array) -> None:
@@ -200,9 +216,9 @@ def train(
         frames = [head.draw(identity, mean[None]) for identity in drawn]
         base = torch.from_numpy(np.concatenate([params_of(sessions, frame) for frame in frames])).to(device)
 
-    def make_batch(rng: np.random.Generator) -> AdaptorBatch:
-        chosen = torch.from_numpy(rng.integers(0, len(params), schedule.batch)).to(device)
-        return AdaptorBatch(drawn[int(rng.integers(0, len(drawn)))], params[chosen], latents[chosen])
+    def make_batch(draw: Draw) -> AdaptorBatch:
+        chosen = torch.from_numpy(draw.rows(len(params))).to(device)
+        return AdaptorBatch(drawn[int(draw.shared.integers(0, len(drawn)))], params[chosen], latents[chosen])
 
     lp_adaptor.train(adaptor, mean, head, lambda _rng: base, make_batch, schedule, weights, folder)
     return adaptor

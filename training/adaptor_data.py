@@ -17,6 +17,7 @@ from lpmm_runtime.mirroring import mirror_offsets
 from lpmm_runtime.morphable import LandmarkModel
 from training import loop, lp_adaptor
 from training.backbones.portrait_flow import MAP_SIZE, Identity, LatentSpace, PortraitFlow, background_plate, composite
+from training.draws import Draw
 from training.generator import GroupData
 from training.landmark_model import MOTIONS, LandmarkSet
 from training.lp_adaptor import AdaptorBatch, LpAdaptor, Weights
@@ -112,26 +113,25 @@ def train(
     backbone = FlowBackbone(model, encoder)
     frames = groups.landmarks.shape[1]
 
-    def identities(rng: np.random.Generator, count: int) -> tuple[tuple[Identity, Tensor], np.ndarray, np.ndarray]:
-        people = rng.integers(0, len(groups.landmarks), count)
+    def identities(people: NDArray[np.int64]) -> tuple[Identity, Tensor]:
         images = torch.from_numpy(groups.images[people, 0]).permute(0, 3, 1, 2).float() / 255.0
         landmarks = torch.from_numpy(groups.landmarks[people, 0])
         own = torch.from_numpy(space.encode(groups.canonical[people, 0]))
-        return backbone.identify(images, landmarks, own), people, rng.integers(0, frames, count)
+        return backbone.identify(images, landmarks, own)
 
     @torch.no_grad()
-    def make_batch(rng: np.random.Generator) -> AdaptorBatch:
-        identity, _, _ = identities(rng, schedule.batch)
+    def make_batch(draw: Draw) -> AdaptorBatch:
+        people = len(groups.landmarks)
+        identity = identities(draw.rows(people))
         # Any face may drive: its params and its latent are read by F and E, as they will be in use.
-        drivers = rng.integers(0, len(groups.landmarks), schedule.batch)
-        chosen = rng.integers(0, frames, schedule.batch)
+        drivers, chosen = draw.rows(people), draw.rows(frames)
         images = torch.from_numpy(groups.images[drivers, chosen]).permute(0, 3, 1, 2).float() / 255.0
         crops = _aligned(images, torch.from_numpy(groups.landmarks[drivers, chosen]), regressor.reader.size)
         return AdaptorBatch(identity, regressor(crops)[0], backbone.encode_pose(crops))
 
     with torch.no_grad():
         rng = np.random.default_rng(schedule.seed)
-        identity, _, _ = identities(rng, _BASE_FACES)
+        identity = identities(rng.integers(0, len(groups.landmarks), _BASE_FACES))
         base = backbone.draw(identity, mean.expand(_BASE_FACES, -1))
         known_identity = identity[0]
         targets = model(known_identity, mean.expand(_BASE_FACES, -1)).landmarks[:, :68]

@@ -4,6 +4,7 @@
 python -m training default --kit KIT --out runs/default                    # hours on a CPU
 python -m training default --kit KIT --out runs/gpu --size gpu --device cuda
 python -m training default --kit KIT --out runs/toy --size toy             # minutes, ugly, working
+torchrun --nproc-per-node 8 -m training default --kit KIT --out runs/gpu --size gpu --device cuda --batch-times 8
 """
 
 from __future__ import annotations
@@ -36,14 +37,18 @@ from training import (
     lp_adaptor,
     lp_regressor,
     pose_latent,
+    processes,
 )
 from training.backbones.portrait_flow import MAP_SIZE, LatentSpace, PortraitFlow
 from training.recipe import RECIPES, Recipe, Size
-from training.shards import Kind, ShardPlan, make_shards, read_all
+from training.shard_columns import Columns
+from training.shards import Kind, ShardPlan, make_shards, open_all, read_all
 from training.synth.facekit import FaceKit
 from training.synth.people import Split
 
 VERSION = "0.1.0"
+# The others wait while the first of several processes does these.
+_FOR_THE_FIRST = {"data", "lpmm", "controls", "export"}
 # Face pictures that the finder's scenes take large faces from; more add little.
 _FINDER_SHARDS = 12
 Network = TypeVar("Network", bound=torch.nn.Module)
@@ -72,6 +77,10 @@ class Options:
     workers: int
     seed: int
     note: str = ""
+    accumulate: int = 1
+    tensorboard: bool = False
+    batch_times: int = 1
+    stream: bool = False
 
     @property
     def recipe(self) -> Recipe:
@@ -99,7 +108,7 @@ class DefaultRun:
     def faces(self) -> tuple[lp_regressor.FaceData, lp_regressor.FaceData]:
         """Train and test pictures."""
         size = self.recipe.regressor_size
-        train, test = (read_all(self.data_folder, "faces", split) for split in ("train", "test"))
+        train, test = self._shards("faces", "train"), self._shards("faces", "test")
         return lp_regressor.FaceData(train, size), lp_regressor.FaceData(test, size)
 
     def faces_at(self, size: int) -> tuple[lp_regressor.FaceData, lp_regressor.FaceData]:
@@ -108,8 +117,12 @@ class DefaultRun:
         return lp_regressor.FaceData(train.arrays, size), lp_regressor.FaceData(test.arrays, size)
 
     @cached_property
-    def group_arrays(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-        return read_all(self.data_folder, "groups", "train"), read_all(self.data_folder, "groups", "test")
+    def group_arrays(self) -> tuple[Columns, Columns]:
+        return self._shards("groups", "train"), self._shards("groups", "test")
+
+    def _shards(self, kind: Kind, split: Split, most: int | None = None) -> Columns:
+        """Return shards' arrays: all of them in memory, or what of them is asked for."""
+        return (open_all if self.options.stream else read_all)(self.data_folder, kind, split, most)
 
     @cached_property
     def groups(self) -> tuple[generator.GroupData, generator.GroupData]:
@@ -135,13 +148,15 @@ class DefaultRun:
     def schedule(self, steps: int, batch: int, rate: float, bf16: bool = True) -> loop.Schedule:
         return loop.Schedule(
             steps=steps,
-            batch=batch,
+            batch=batch * self.options.batch_times,
             rate=rate,
             seed=self.options.seed,
             device=self.options.device,
             bf16=bf16,
             log_every=max(10, min(500, steps // 10)),
             ahead=max(1, self.options.workers // 2),
+            accumulate=self.options.accumulate,
+            tensorboard=self.options.tensorboard,
         )
 
     def regressor(self, trained: bool = True) -> lp_regressor.LpRegressor:
@@ -209,8 +224,8 @@ class DefaultRun:
     def face_finder(self) -> None:
         """Train the face finder."""
         train, test = self.group_arrays
-        train_faces = read_all(self.data_folder, "faces", "train", most=_FINDER_SHARDS)
-        test_faces = read_all(self.data_folder, "faces", "test")
+        train_faces = self._shards("faces", "train", most=_FINDER_SHARDS)
+        test_faces = self._shards("faces", "test")
         face_finder.train(
             face_finder.FaceFinder(),
             face_finder.FaceScenes(train, train_faces),
@@ -256,13 +271,15 @@ class DefaultRun:
     def lp_adaptor(self) -> None:
         """Train D with everything else frozen."""
         recipe = self.recipe
-        posed = control_fit.sample_slider_motions(
-            self.kit,
-            self.landmark_model,
-            self.latent_space.encode,
-            recipe.slider_people,
-            2 * landmark_model.MOTIONS,
-            self.options.seed,
+        posed = processes.from_first(
+            lambda: control_fit.sample_slider_motions(
+                self.kit,
+                self.landmark_model,
+                self.latent_space.encode,
+                recipe.slider_people,
+                2 * landmark_model.MOTIONS,
+                self.options.seed,
+            )
         )
         adaptor_data.train(
             self.adaptor(None),
@@ -357,14 +374,30 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--note", default="", help="what else the model card should say of this run")
-    parser.set_defaults(run=run)
+    parser.add_argument("--batch-times", type=int, default=1, help="multiply every batch, for many GPUs")
+    parser.add_argument("--stream", action="store_true", help="leave pictures on disk until they are asked for")
+    loop.add_options(parser)
+    parser.set_defaults(run=run, shared=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the stages in order."""
     torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    job = DefaultRun(Options(args.kit, args.out, args.size, args.device, args.workers, args.seed, args.note))
+    options = Options(
+        args.kit,
+        args.out,
+        args.size,
+        args.device,
+        args.workers,
+        args.seed,
+        args.note,
+        args.accumulate,
+        args.tensorboard,
+        args.batch_times,
+        args.stream,
+    )
+    job = DefaultRun(options)
     stages = {
         "data": job.data,
         "lpmm": job.lpmm,
@@ -378,6 +411,8 @@ def run(args: argparse.Namespace) -> int:
         "export": job.export,
     }
     for name in STAGES:
-        if name in args.stages:
+        if name in args.stages and name in _FOR_THE_FIRST:
+            processes.from_first(stages[name])
+        elif name in args.stages:
             stages[name]()
     return 0

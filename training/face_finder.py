@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lpmm_runtime.face_finding import FACE_SCORE, Finding, iou, suppress
-from training import loop
+from training import loop, processes, sheets
+from training.draws import Draw
 from training.face_scenes import FaceScenes, Scene
 from training.mobilenet import InvertedResidual
 
@@ -154,9 +156,9 @@ def targets(scene: Scene, size: int) -> tuple[Array, Array, Array, Array]:
     return heat, counts, boxes, near
 
 
-def make_batch(scenes: FaceScenes, rng: np.random.Generator, count: int) -> SceneBatch:
-    """Return `count` new scenes and what the finder should say of them."""
-    made = [scenes.scene(rng) for _ in range(count)]
+def make_batch(scenes: FaceScenes, rngs: list[np.random.Generator]) -> SceneBatch:
+    """Return a new scene a generator and what the finder should say of them."""
+    made = [scenes.scene(rng) for rng in rngs]
     images = torch.from_numpy(np.stack([scene.image for scene in made])).permute(0, 3, 1, 2).float() / 255.0
     columns = zip(*(targets(scene, scenes.size) for scene in made), strict=True)
     heat, counts, boxes, near = (torch.from_numpy(np.stack(column)) for column in columns)
@@ -165,7 +167,9 @@ def make_batch(scenes: FaceScenes, rng: np.random.Generator, count: int) -> Scen
 
 def loss(boxes: Tensor, logits: Tensor, batch: SceneBatch) -> tuple[Tensor, dict[str, float]]:
     """Return the focal loss of the heat-map (CornerNet, Eq. 1) and the boxes' GIoU and edges, each a face's average."""
-    faces = (batch.heat == 1.0).sum().clamp(min=1)
+    # Averages of a face, of those that all processes see.
+    faces = processes.average((batch.heat == 1.0).sum().float()).clamp(min=1.0)
+    told = processes.average(batch.near.sum()).clamp(min=1.0)
     score = torch.sigmoid(logits)
     positive = _FACE_WEIGHT * (1 - score).square() * functional.logsigmoid(logits)
     negative = (1 - batch.heat) ** 4 * score.square() * functional.logsigmoid(-logits)
@@ -174,7 +178,7 @@ def loss(boxes: Tensor, logits: Tensor, batch: SceneBatch) -> tuple[Tensor, dict
     off = (boxes - batch.boxes) / sides
     edges = functional.smooth_l1_loss(off, torch.zeros_like(off), beta=0.1, reduction="none")
     misfit = 1 - _generalised_iou(boxes, batch.boxes) + edges.sum(dim=-1)
-    boxing = (misfit * batch.near).sum() / batch.near.sum().clamp(min=1.0)
+    boxing = (misfit * batch.near).sum() / told
     return scoring + _BOX_WEIGHT * boxing, {"score": float(scoring.detach()), "box": float(boxing.detach())}
 
 
@@ -237,8 +241,8 @@ def train(model: FaceFinder, data: FaceScenes, held_out: FaceScenes, schedule: l
     """Train the finder, going on from `folder/face_finder.pt`; scores on `held_out` go to its log."""
     model.to(schedule.device)
 
-    def next_batch(rng: np.random.Generator) -> SceneBatch:
-        return make_batch(data, rng, schedule.batch)
+    def next_batch(draw: Draw) -> SceneBatch:
+        return make_batch(data, draw.own)
 
     def batch_loss(batch: SceneBatch, _step: int) -> tuple[Tensor, dict[str, float]]:
         batch = SceneBatch(**{name: value.to(schedule.device) for name, value in vars(batch).items()})
@@ -246,4 +250,15 @@ def train(model: FaceFinder, data: FaceScenes, held_out: FaceScenes, schedule: l
             boxes, logits = model.read(batch.images.contiguous(memory_format=torch.channels_last))
         return loss(boxes, logits, batch)
 
-    loop.train("face_finder", model, schedule, folder, next_batch, batch_loss, lambda: evaluate(model, held_out))
+    @torch.no_grad()
+    def pictures() -> loop.Pictures:
+        model.eval()
+        rng = np.random.default_rng(1)
+        shown = [held_out.scene(rng) for _ in range(sheets.SHOWN)]
+        images = np.stack([scene.image for scene in shown]).transpose(0, 3, 1, 2).astype(np.float32) / 255.0
+        told = (part.cpu().numpy() for part in model(torch.from_numpy(images).to(schedule.device)))
+        found = [[finding.box for finding in findings(*one)] for one in zip(*told, strict=True)]
+        return {"scenes": sheets.boxes(images, [scene.boxes for scene in shown], found)}
+
+    scores = partial(evaluate, model, held_out)
+    loop.train("face_finder", model, schedule, folder, next_batch, batch_loss, scores, pictures)

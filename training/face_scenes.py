@@ -13,6 +13,7 @@ from lpmm_runtime import landmarks68
 from lpmm_runtime.crop import face_box
 from training import augment, brushes
 from training.face_cutouts import Cutout, cut_out, dress, take_face_away
+from training.shard_columns import Columns
 from training.synth.backdrops import sample_backdrop
 
 Array = NDArray[np.float32]
@@ -44,7 +45,7 @@ class Scene:
 
 
 class FaceScenes:
-    """Composes scenes from heads in memory; the same generator gives the same scene.
+    """Composes scenes from heads in memory or in shards; the same generator gives the same scene.
 
     Args:
         groups: the arrays of group shards: images, alpha and landmarks are used.
@@ -56,8 +57,8 @@ class FaceScenes:
 
     def __init__(
         self,
-        groups: dict[str, NDArray],
-        pictures: dict[str, NDArray] | None = None,
+        groups: Columns,
+        pictures: Columns | None = None,
         size: int = 192,
         seed: int = 0,
         backdrops: int = _BACKDROPS,

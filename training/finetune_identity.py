@@ -15,14 +15,14 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle, sha256_of
-from training import loop
+from training import loop, processes, sheets
 from training.backbones.lpd import IMAGE_SIZE, Lpd, load_lpd, lpd_of_states
+from training.draws import Draw
 from training.import_backbone import face_crops
 
 _SCALES = 3
@@ -48,7 +48,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--device", default="cpu", help="torch device (cpu, cuda)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.set_defaults(run=run)
+    loop.add_options(parser)
+    parser.set_defaults(run=run, shared=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,13 +70,16 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         bf16=False,
         log_every=max(1, steps // 10),
+        accumulate=args.accumulate,
+        tensorboard=args.tensorboard,
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     # Other photos or another checkpoint are another training, and must not be gone on with.
     stamp = hashlib.sha256(sha256_of(args.checkpoint).encode() + photos.numpy().tobytes()).hexdigest()[:8]
     tuned = fine_tune(model, photos, schedule, args.out.parent / f"{args.out.stem}-training-{stamp}")
-    save(tuned, args.out)
-    print(f"checkpoint: {args.out}: {len(photos)} photos, {steps} steps")
+    if processes.is_first():
+        save(tuned, args.out)
+        print(f"checkpoint: {args.out}: {len(photos)} photos, {steps} steps")
     return 0
 
 
@@ -108,15 +112,20 @@ def fine_tune(model: Lpd, photos: Tensor, schedule: loop.Schedule, folder: Path)
     tuned = lpd_of_states(model.embedder.state_dict(), state | {"identity_embedding": identity}, folder, model.padding)
     generator = tuned.generator.requires_grad_(True).to(device)
 
-    def make_batch(rng: np.random.Generator) -> PersonBatch:
-        rows = torch.from_numpy(rng.choice(len(photos), schedule.batch, replace=False))
+    def make_batch(draw: Draw) -> PersonBatch:
+        rows = torch.from_numpy(draw.shared.choice(len(photos), schedule.batch, replace=False)[draw.part])
         return PersonBatch(photos[rows].to(device), poses[rows].to(device), mattes[rows].to(device))
 
     def loss(batch: PersonBatch, _step: int) -> Tensor:
         image, matte = generator(identity.to(device), batch.poses)
         return picture_loss(image, batch.photos * batch.mattes) + _MATTE_WEIGHT * F.l1_loss(matte, batch.mattes)
 
-    loop.train("identity", generator, schedule, folder, make_batch, loss)
+    @torch.no_grad()
+    def pictures() -> loop.Pictures:
+        drawn = [generator(identity.to(device), pose[None].to(device))[0] for pose in poses[: sheets.SHOWN]]
+        return {"photos_drawn": sheets.rows(photos, torch.cat(drawn))}
+
+    loop.train("identity", generator, schedule, folder, make_batch, loss, pictures=pictures)
     generator.cpu().eval().requires_grad_(False)
     return tuned
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lpmm_runtime import landmarks68
-from training import loop
+from training import loop, processes, sheets
 from training.backbones.face_geometry import landmark_flow, line_maps, pixel_grid, warp
 from training.backbones.portrait_flow import (
     FLOW_SIZE,
@@ -24,7 +25,9 @@ from training.backbones.portrait_flow import (
     background_plate,
     composite,
 )
+from training.draws import Draw
 from training.pose_latent import mirrored_canonical
+from training.shard_columns import Columns
 
 Array = NDArray[np.float32]
 
@@ -50,9 +53,9 @@ class PairBatch:
 
 
 class GroupData:
-    """Groups of frames in memory."""
+    """Groups of frames, in memory or in shards."""
 
-    def __init__(self, arrays: dict[str, NDArray]) -> None:
+    def __init__(self, arrays: Columns) -> None:
         groups, frames = arrays["landmarks"].shape[:2]
         side = arrays["images"].shape[1]
         self.images = arrays["images"].reshape(groups, frames, side, side, 3)
@@ -89,38 +92,44 @@ class GroupData:
             layer=(layers >> 1).float(),
         )
 
-    def geometry_pairs(self, space: LatentSpace) -> tuple[Array, Array, Array, Array]:
-        """Return landmarks [m, 68, 2], latents of source and target [m, w] and displacements [m, 70, 2] of all ordered
-        pairs of frames, then the same mirrored.
+    @property
+    def geometry_pairs(self) -> int:
+        """How many ordered pairs of frames there are, with those of the mirrored ones."""
+        groups, frames = self.landmarks.shape[:2]
+        return 2 * groups * frames * (frames - 1)
+
+    def geometry(self, rows: NDArray[np.int64], space: LatentSpace) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return landmarks [n, 68, 2], latents of source and target [n, w] and displacements [n, 70, 2] of the pairs of
+        frames numbered `rows`.
         """
         groups, frames = self.landmarks.shape[:2]
-        points = np.concatenate([self.landmarks, self.irises], axis=2)
-        flipped = points[:, :, np.concatenate([landmarks68.MIRROR, [69, 68]])].copy()
-        flipped[..., 0] = 1.0 - flipped[..., 0]
-        canonical = self.canonical.reshape(groups * frames, 70, 2)
-        parts = []
-        for both, truth in ((points, canonical), (flipped, mirrored_canonical(canonical))):
-            latents = space.encode(truth).reshape(groups, frames, -1)
-            for s in range(frames):
-                for t in range(frames):
-                    if s != t:
-                        parts.append((both[:, s, :68], latents[:, s], latents[:, t], both[:, t] - both[:, s]))
-        return tuple(np.concatenate(column).astype(np.float32) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+        pair, group = np.divmod(rows, groups)
+        flip, pair = np.divmod(pair, frames * (frames - 1))
+        s, t = np.divmod(pair, frames - 1)
+        points, latents = [], []
+        for frame in (s, t + (t >= s)):
+            seen = np.concatenate([self.landmarks[group, frame], self.irises[group, frame]], axis=1)
+            canonical = self.canonical[group, frame]
+            mirrored = flip.astype(bool)
+            seen[mirrored] = mirrored_canonical(seen[mirrored])
+            canonical[mirrored] = mirrored_canonical(canonical[mirrored])
+            points.append(torch.from_numpy(seen))
+            latents.append(torch.from_numpy(space.encode(canonical)))
+        return points[0][:, :68], latents[0], latents[1], points[1] - points[0]
 
 
 def train_geometry(
     model: PortraitFlow, space: LatentSpace, data: GroupData, held_out: GroupData, schedule: loop.Schedule, folder: Path
 ) -> None:
     """Train the geometry head on landmarks alone, with the errors that F and E will make."""
-    columns = [torch.from_numpy(column) for column in data.geometry_pairs(space)]
-    tests = [torch.from_numpy(column) for column in held_out.geometry_pairs(space)]
+    tests = held_out.geometry(np.arange(held_out.geometry_pairs), space)
     head = model.geometry.to(schedule.device)
 
-    def make_batch(rng: np.random.Generator) -> list[Tensor]:
-        rows = torch.from_numpy(rng.integers(0, len(columns[0]), schedule.batch))
-        landmarks, source, target, change = (column[rows] for column in columns)
-        noise = torch.from_numpy(rng.standard_normal((2, *source.shape), np.float32))
-        points = torch.from_numpy(rng.standard_normal(landmarks.shape, np.float32))
+    def make_batch(draw: Draw) -> list[Tensor]:
+        landmarks, source, target, change = data.geometry(draw.rows(data.geometry_pairs), space)
+        whole = (2, draw.batch, source.shape[1])
+        noise = torch.from_numpy(draw.shared.standard_normal(whole, np.float32)[:, draw.part])
+        points = torch.from_numpy(draw.shared.standard_normal((draw.batch, 68, 2), np.float32)[draw.part])
         # E's error on source and target is mostly shared, for it is the same face.
         return [
             landmarks + 0.006 * points,
@@ -148,8 +157,9 @@ def train_geometry(
     loop.train("geometry_head", head, schedule, folder, make_batch, loss, evaluate)
 
 
-def _jittered(batch: PairBatch, rng: np.random.Generator) -> PairBatch:
+def _jittered(batch: PairBatch, draw: Draw) -> PairBatch:
     """Mirror half of the pairs' batches, change the picture's tone, and move landmarks as a regressor errs."""
+    rng = draw.shared
     source, target, sa, ta = batch.source, batch.target, batch.source_alpha, batch.target_alpha
     sl, tl, flow, visible, layer = (
         batch.source_landmarks,
@@ -166,19 +176,21 @@ def _jittered(batch: PairBatch, rng: np.random.Generator) -> PairBatch:
         order = torch.from_numpy(landmarks68.MIRROR)
         flip = torch.tensor([-1.0, 1.0])
         sl, tl = (part[:, order] * flip + torch.tensor([1.0, 0.0]) for part in (sl, tl))
-    count = len(source)
 
     def normal(*shape: int, sd: float = 1.0) -> Tensor:
-        return sd * torch.from_numpy(rng.standard_normal((count, *shape), np.float32))
+        return sd * torch.from_numpy(np.stack([own.standard_normal(shape, np.float32) for own in draw.own]))
+
+    def uniform() -> Tensor:
+        return torch.tensor([own.random() for own in draw.own], dtype=torch.float32)
 
     spread = torch.ones(68, 1)
     for name, region in landmarks68.REGIONS.items():
         spread[region] = _POINT_NOISE[name] / MAP_SIZE
-    amount = torch.from_numpy(rng.random((count, 1, 1)).astype(np.float32))
+    amount = uniform()[:, None, None]
     shared = normal(68, 2) * spread * amount * 1.5
     sl, tl = (part + shared + normal(68, 2) * spread * amount * 0.35 for part in (sl, tl))
     gamma, gain = torch.exp(normal(1, 1, 1, sd=0.25)), torch.exp(normal(3, 1, 1, sd=0.12) + normal(1, 1, 1, sd=0.15))
-    saturation = 0.2 + 0.9 * torch.from_numpy(rng.random((count, 1, 1, 1)).astype(np.float32))
+    saturation = 0.2 + 0.9 * uniform()[:, None, None, None]
 
     def toned(picture: Tensor) -> Tensor:
         picture = picture.clamp(1e-3, 1.0) ** gamma * gain
@@ -235,7 +247,7 @@ def pair_loss(model: PortraitFlow, batch: PairBatch, paint: bool) -> tuple[Tenso
     moved = Identity(identity.image, batch.source_alpha, identity.features, identity.landmarks, identity.latent)
     maps = model.maps(moved, points)
     weight = _feature_weight(batch.target_landmarks) * _lid_weight(batch.source_landmarks, batch.target_landmarks)
-    weight = weight / weight.mean()
+    weight = weight / processes.average(weight.mean())
     ahead = (batch.layer > 0).float()
     visible = batch.visible
 
@@ -278,15 +290,31 @@ def train_generator(
         parameter.requires_grad_(False)
     model.to(schedule.device)
 
-    def make_batch(rng: np.random.Generator) -> PairBatch:
-        return _jittered(data.batch(rng.integers(0, len(data), schedule.batch)), rng)
+    def make_batch(draw: Draw) -> PairBatch:
+        return _jittered(data.batch(draw.rows(len(data))), draw)
 
     def loss(batch: PairBatch, step: int) -> tuple[Tensor, dict[str, float]]:
         batch = PairBatch(*(part.to(schedule.device) for part in vars(batch).values()))
         with schedule.autocast():
             return pair_loss(model, batch, step >= _PAINT_FROM * schedule.steps)
 
-    loop.train("generator", model, schedule, folder, make_batch, loss, lambda: evaluate(model, held_out))
+    @torch.no_grad()
+    def pictures() -> loop.Pictures:
+        model.eval()
+        rows = np.linspace(0, len(held_out) - 1, min(sheets.SHOWN, len(held_out))).astype(np.int64)
+        shown = PairBatch(*(part.to(schedule.device) for part in vars(held_out.batch(rows)).values()))
+        return {"source_target_drawn": sheets.rows(shown.source, shown.target, drawn(model, shown)[1])}
+
+    scores = partial(evaluate, model, held_out)
+    # The painting networks wait for their time.
+    loop.train("generator", model, schedule, folder, make_batch, loss, scores, pictures, partly_used=True)
+
+
+def drawn(model: PortraitFlow, batch: PairBatch) -> tuple[Identity, Tensor]:
+    """Return the sources' identities, and the frames [n, 3, 128, 128] drawn of them with the targets' landmarks."""
+    identity = model.identify(batch.source, batch.source_landmarks, batch.source_landmarks.new_zeros(0))
+    maps = model.maps(identity, F.pad(batch.target_landmarks, (0, 0, 0, 2)))
+    return identity, composite(maps, background_plate(batch.source, identity.alpha))
 
 
 @torch.no_grad()
@@ -298,10 +326,8 @@ def evaluate(model: PortraitFlow, data: GroupData, most: int = 100) -> dict[str,
     sums: dict[str, list[Tensor]] = {}
     for start in range(0, len(rows), 10):
         batch = PairBatch(*(part.to(device) for part in vars(data.batch(rows[start : start + 10])).values()))
-        identity = model.identify(batch.source, batch.source_landmarks, batch.source_landmarks.new_zeros(0))
-        maps = model.maps(identity, F.pad(batch.target_landmarks, (0, 0, 0, 2)))
+        identity, frame = drawn(model, batch)
         plate = background_plate(batch.source, identity.alpha)
-        frame = composite(maps, plate)
         face = F.max_pool2d((_feature_weight(batch.target_landmarks) > 1.5).float(), 21, 1, 10)
         # The rival gets what can be had without a network but the matte: its own lids, and a background that stays.
         flow = landmark_flow(batch.source_landmarks, batch.target_landmarks, MAP_SIZE)

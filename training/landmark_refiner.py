@@ -8,6 +8,7 @@ lines must be known to a fraction of an eye's height. What it reads says where t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpmm_runtime import landmarks68
-from training import loop
+from training import loop, sheets
 from training.backbones.face_geometry import in_float32
+from training.draws import Draw
 from training.lp_regressor import FaceData
 
 PATCH = 32
@@ -137,15 +139,14 @@ def frames(landmarks: Tensor) -> tuple[PatchFrame, PatchFrame, PatchFrame]:
     )
 
 
-def _as_read(landmarks: Tensor, rng: np.random.Generator) -> Tensor:
+def _as_read(landmarks: Tensor, rngs: list[np.random.Generator]) -> Tensor:
     """Return landmarks as the LP-regressor might err: eyes and mouth shifted together and apart, all scaled."""
-    count = len(landmarks)
 
     def normal(*shape: int) -> Tensor:
-        return torch.from_numpy(rng.standard_normal((count, *shape), np.float32))
+        return torch.from_numpy(np.stack([rng.standard_normal(shape, np.float32) for rng in rngs]))
 
     distance = (landmarks[:, 36:42].mean(dim=1) - landmarks[:, 42:48].mean(dim=1)).norm(dim=-1)[:, None, None]
-    amount = distance * torch.from_numpy(rng.random((count, 1, 1), np.float32)) * 1.6
+    amount = distance * torch.tensor([rng.random() for rng in rngs], dtype=torch.float32)[:, None, None] * 1.6
     shared = 0.06 * normal(1, 2)
     middle = landmarks.mean(dim=1, keepdim=True)
     out = middle + (landmarks - middle) * (1.0 + 0.05 * normal(1, 1)) + amount * shared
@@ -159,9 +160,9 @@ def train(refiner: LandmarkRefiner, data: FaceData, held_out: FaceData, schedule
     """Train both readers, going on from `folder/landmark_refiner.pt`."""
     refiner.to(schedule.device)
 
-    def make_batch(rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        batch = data.batch(rng.integers(0, len(data), schedule.batch), rng, train=True)
-        return batch.images, batch.landmarks, _as_read(batch.landmarks, rng)
+    def make_batch(draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+        batch = data.batch(draw.rows(len(data)), draw.own, train=True)
+        return batch.images, batch.landmarks, _as_read(batch.landmarks, draw.own)
 
     def loss(made: tuple[Tensor, Tensor, Tensor], _step: int) -> Tensor:
         images, truth, start = (part.to(schedule.device) for part in made)
@@ -172,7 +173,17 @@ def train(refiner: LandmarkRefiner, data: FaceData, held_out: FaceData, schedule
         mouth_miss = (refiner.mouth(mouth.cut(images)) - mouth.to_patch(truth[:, 48:68])).abs().mean()
         return 100.0 * (eye_miss + mouth_miss)
 
-    loop.train("landmark_refiner", refiner, schedule, folder, make_batch, loss, lambda: evaluate(refiner, held_out))
+    @torch.no_grad()
+    def pictures() -> loop.Pictures:
+        refiner.eval()
+        rng = np.random.default_rng(0)
+        shown = held_out.batch(np.arange(min(sheets.SHOWN, len(held_out))), rng, train=False)
+        start = _as_read(shown.landmarks, [rng] * len(shown.images))
+        read = refiner(shown.images.to(schedule.device), start.to(schedule.device)).cpu()
+        return {"crops": sheets.crops(shown.images.numpy(), shown.landmarks.numpy(), read.numpy())}
+
+    scores = partial(evaluate, refiner, held_out)
+    loop.train("landmark_refiner", refiner, schedule, folder, make_batch, loss, scores, pictures)
 
 
 @torch.no_grad()
@@ -185,7 +196,7 @@ def evaluate(refiner: LandmarkRefiner, data: FaceData, most: int = 400) -> dict[
     for start in range(0, min(most, len(data)), 50):
         rows = np.arange(start, min(start + 50, len(data)))
         batch = data.batch(rows, rng, train=False)
-        read = _as_read(batch.landmarks, rng)
+        read = _as_read(batch.landmarks, [rng] * len(rows))
         again = refiner(batch.images.to(device), read.to(device)).cpu()
         before.append((read - batch.landmarks).norm(dim=-1))
         after.append((again - batch.landmarks).norm(dim=-1))

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training import loop
+from training import loop, sheets
 from training.backbones.interface import TalkingHead
+from training.draws import Draw
 
 # How much the latents themselves count in the warm-up, beside differences of one person's latents.
 _ABSOLUTE_SHARE = 0.25
@@ -70,13 +71,13 @@ def warm_up(
     """
     people, each = params.shape[:2]
 
-    def make_batch(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        rows = torch.from_numpy(rng.integers(0, people, schedule.batch))
-        first = rng.integers(0, each, schedule.batch)
-        second = (first + rng.integers(1, max(each, 2), schedule.batch)) % each
-        noise = 0.02 * torch.from_numpy(rng.standard_normal((2, schedule.batch, params.shape[2]), np.float32))
-        moments = torch.from_numpy(np.stack([first, second]))
-        return params[rows, moments] + noise, latents[rows, moments]
+    def make_batch(draw: Draw) -> tuple[Tensor, Tensor]:
+        rows = torch.from_numpy(draw.rows(people))
+        first = draw.shared.integers(0, each, schedule.batch)[draw.part]
+        step = draw.shared.integers(1, max(each, 2), schedule.batch)[draw.part]
+        noise = draw.shared.standard_normal((2, schedule.batch, params.shape[2]), np.float32)[:, draw.part]
+        moments = torch.from_numpy(np.stack([first, (first + step) % each]))
+        return params[rows, moments] + 0.02 * torch.from_numpy(noise), latents[rows, moments]
 
     def loss(batch: tuple[Tensor, Tensor], _step: int) -> Tensor:
         p, v = batch
@@ -95,7 +96,7 @@ def train(
     mean: Tensor,
     backbone: TalkingHead,
     mean_params: Callable[[np.random.Generator], Tensor],
-    make_batch: Callable[[np.random.Generator], AdaptorBatch],
+    make_batch: Callable[[Draw], AdaptorBatch],
     schedule: loop.Schedule,
     weights: Weights,
     folder: Path,
@@ -117,4 +118,11 @@ def train(
         total = weights.rgb * 10.0 * rgb + weights.pose_reg * pose_reg
         return total, {"rgb": float(rgb.detach()), "pose_reg": float(pose_reg.detach())}
 
-    loop.train("lp_adaptor", adaptor, schedule, folder, make_batch, loss)
+    @torch.no_grad()
+    def pictures() -> loop.Pictures:
+        shown = make_batch(Draw(schedule.seed, 0, schedule.batch, 0, schedule.batch))
+        wanted = backbone.draw(shown.identity, shown.latents)
+        drawn = backbone.draw(shown.identity, mean + adaptor(shown.params))
+        return {"wanted_drawn": sheets.rows(wanted, drawn)}
+
+    loop.train("lp_adaptor", adaptor, schedule, folder, make_batch, loss, pictures=pictures)

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from lpmm_runtime import landmarks68
 from lpmm_runtime.crop import FOREHEAD, SCALE, square_of_landmarks
 from lpmm_runtime.morphable import LandmarkModel
-from training import augment, loop
+from training import augment, loop, sheets
+from training.draws import Draw
 from training.landmark_reader import LandmarkReader, expected_places, heat_loss
+from training.shard_columns import Columns
 
 Array = NDArray[np.float32]
 
@@ -40,9 +42,9 @@ class FaceBatch:
 
 
 class FaceData:
-    """Face pictures in memory, cut and distorted anew each time."""
+    """Face pictures, in memory or in shards, cut and distorted anew each time."""
 
-    def __init__(self, arrays: dict[str, NDArray], size: int) -> None:
+    def __init__(self, arrays: Columns, size: int) -> None:
         self.arrays = arrays
         self.size = size
 
@@ -54,7 +56,7 @@ class FaceData:
         jitter = augment.CropJitter() if train else augment.CropJitter(0.0, 0.0, 0.0)
         matrix = augment.crop_matrix(rng, jitter, square_of_landmarks(self.arrays["landmarks"][row]))
         image = augment.cut(self.arrays["images"][row], matrix, self.size)
-        points = np.concatenate([self.arrays["landmarks"][row], self.arrays["irises"][row]])
+        points = np.concatenate([self.arrays["landmarks"][row], self._irises(row)])
         points = augment.apply_matrix(matrix, points).astype(np.float32)
         landmarks, irises = points[: landmarks68.COUNT], points[landmarks68.COUNT :]
         flip = train and bool(rng.random() < 0.5)
@@ -66,9 +68,19 @@ class FaceData:
             irises[:, 0] = 1.0 - irises[:, 0]
         return image, np.concatenate([landmarks, irises]), flip
 
-    def batch(self, rows: NDArray[np.int64], rng: np.random.Generator, train: bool) -> FaceBatch:
-        """Return the samples of `rows`."""
-        made = [self.sample(int(row), rng, train) for row in rows]
+    def _irises(self, row: int) -> Array:
+        if "irises" in self.arrays:
+            return self.arrays["irises"][row]
+        # Frames of videos say none; what learns from those does not look at them.
+        landmarks = self.arrays["landmarks"][row]
+        return np.stack([landmarks[list(eye)].mean(axis=0) for eye in (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT)])
+
+    def batch(
+        self, rows: NDArray[np.int64], rng: np.random.Generator | list[np.random.Generator], train: bool
+    ) -> FaceBatch:
+        """Return the samples of `rows`, drawn from one generator or from one each."""
+        rngs = rng if isinstance(rng, list) else [rng] * len(rows)
+        made = [self.sample(int(row), own, train) for row, own in zip(rows, rngs, strict=True)]
         images = torch.from_numpy(np.stack([image for image, _, _ in made])).permute(0, 3, 1, 2).float() / 255.0
         points = torch.from_numpy(np.stack([points for _, points, _ in made]))
         landmarks, irises = points[:, : landmarks68.COUNT], points[:, landmarks68.COUNT :]
@@ -181,8 +193,8 @@ def train(
     weights = point_weights().to(schedule.device)
     model.to(schedule.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def make_batch(rng: np.random.Generator) -> FaceBatch:
-        return data.batch(rng.integers(0, len(data), schedule.batch), rng, train=True)
+    def make_batch(draw: Draw) -> FaceBatch:
+        return data.batch(draw.rows(len(data)), draw.own, train=True)
 
     def batch_loss(batch: FaceBatch, _step: int) -> tuple[Tensor, dict[str, float]]:
         images = batch.images.to(schedule.device).contiguous(memory_format=torch.channels_last)
@@ -190,4 +202,11 @@ def train(
             heat = model.reader(images)
         return loss(model, heat, batch.landmarks.to(schedule.device), weights)
 
-    loop.train(name, model, schedule, folder, make_batch, batch_loss, lambda: evaluate(model, held_out))
+    @torch.no_grad()
+    def pictures() -> loop.Pictures:
+        model.eval()
+        shown = held_out.batch(np.arange(min(sheets.SHOWN, len(held_out))), np.random.default_rng(0), train=False)
+        read = model.landmarks(*model(shown.images.to(schedule.device))).cpu()
+        return {"crops": sheets.crops(shown.images.numpy(), shown.landmarks.numpy(), read.numpy())}
+
+    loop.train(name, model, schedule, folder, make_batch, batch_loss, lambda: evaluate(model, held_out), pictures)

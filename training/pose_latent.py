@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from lpmm_runtime.landmarks68 import MIRROR
 from training import loop
 from training.backbones.portrait_flow import LatentSpace
+from training.draws import Draw
 from training.landmark_reader import LandmarkReader, copy_reader, expected_places, heat_loss
 from training.lp_regressor import FaceBatch, FaceData, LpRegressor
 from training.mobilenet import Readout
+from training.shard_columns import Column
 
 # The points that say expression count more than those that say the turn of the head twice over.
 _POINTS = 70
@@ -54,7 +56,7 @@ def mirrored_canonical(points: np.ndarray) -> np.ndarray:
     return out
 
 
-def batch_latents(batch: FaceBatch, canonical: np.ndarray, space: LatentSpace) -> Tensor:
+def batch_latents(batch: FaceBatch, canonical: np.ndarray | Column, space: LatentSpace) -> Tensor:
     """Return the true latents [n, w] of a batch; `canonical` is the data's [N, 70, 2]."""
     points = canonical[batch.rows]
     points = np.where(batch.mirrored[:, None, None], mirrored_canonical(points), points)
@@ -77,8 +79,8 @@ def train(
     weights = torch.ones(_POINTS, device=schedule.device)
     weights[_EYES], weights[_MOUTH], weights[_IRISES] = 3.0, 2.0, 3.0
 
-    def make_batch(rng: np.random.Generator) -> tuple[FaceBatch, Tensor]:
-        batch = data.batch(rng.integers(0, len(data), schedule.batch), rng, train=True)
+    def make_batch(draw: Draw) -> tuple[FaceBatch, Tensor]:
+        batch = data.batch(draw.rows(len(data)), draw.own, train=True)
         return batch, batch_latents(batch, data.arrays["canonical"], space)
 
     def loss(made: tuple[FaceBatch, Tensor], _step: int) -> Tensor:

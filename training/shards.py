@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from training.shard_columns import Column, open_columns
 from training.synth.people import Split
 
 Kind = Literal["faces", "groups"]
@@ -96,15 +97,25 @@ def make_shard(plan: ShardPlan, shard: int) -> Path:
     if plan.kind == "groups":
         arrays["alpha"] = np.stack([frame[..., 3] for frame in pictures])
         pictures = [frame[..., :3] for frame in pictures]
+    write_shard(plan.path(shard), arrays, pictures)
+    return plan.path(shard)
+
+
+def write_shard(path: Path, arrays: dict[str, NDArray], pictures: list[NDArray[np.uint8]]) -> None:
+    """Write arrays and pictures [s, s, 3], those as JPEG, whole or not at all."""
     encoded = [_encode(picture) for picture in pictures]
-    arrays["jpeg"] = np.concatenate(encoded)
-    arrays["jpeg_end"] = np.cumsum([len(data) for data in encoded])
-    path = plan.path(shard)
+    arrays = arrays | {"jpeg": np.concatenate(encoded), "jpeg_end": np.cumsum([len(data) for data in encoded])}
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     with unfinished.open("wb") as file:
         np.savez(file, **arrays)
     unfinished.replace(path)
-    return path
+
+
+def _paths(folder: Path, kind: Kind, split: Split) -> list[Path]:
+    paths = sorted(folder.glob(f"{kind}-{split}-*.npz"))
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no {kind} shards of {split} people")
+    return paths
 
 
 def read_shards(folder: Path, kind: Kind, split: Split) -> Iterator[dict[str, NDArray]]:
@@ -112,10 +123,7 @@ def read_shards(folder: Path, kind: Kind, split: Split) -> Iterator[dict[str, ND
 
     Raises FileNotFoundError if there is none.
     """
-    paths = sorted(folder.glob(f"{kind}-{split}-*.npz"))
-    if not paths:
-        raise FileNotFoundError(f"{folder} holds no {kind} shards of {split} people")
-    for path in paths:
+    for path in _paths(folder, kind, split):
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         ends = arrays.pop("jpeg_end")
@@ -133,6 +141,11 @@ def read_all(folder: Path, kind: Kind, split: Split, most: int | None = None) ->
             break
         shards.append(arrays)
     return {name: np.concatenate([arrays[name] for arrays in shards]) for name in shards[0]}
+
+
+def open_all(folder: Path, kind: Kind, split: Split, most: int | None = None) -> dict[str, Column]:
+    """Return what `read_all` does, left on disk until it is asked for."""
+    return open_columns(_paths(folder, kind, split)[:most])
 
 
 def _encode(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.shard_columns import Column, open_columns
 from training.videos.clips import ClipFrame
 
 Pixels = NDArray[np.uint8]
@@ -160,6 +161,11 @@ def stream_shards(folder: Path, seed: int | None = None, part: int = 0, parts: i
     order = np.arange(len(entries)) if seed is None else np.random.default_rng(seed).permutation(len(entries))
     for number in order[part::parts]:
         yield read_shard(folder / entries[int(number)].file)
+
+
+def open_frames(folder: Path) -> dict[str, Column]:
+    """Return a set's columns, read where they lie: `images`, `landmarks` and what else a shard says of each frame."""
+    return open_columns([folder / entry.file for entry in read_index(folder)], leave_out=("videos",))
 
 
 def _encode(picture: Pixels, coding: Coding) -> Pixels:

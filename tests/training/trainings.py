@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every model's training, some steps at toy width: `python trainings.py FOLDER`, alone or under torchrun."""
+
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import made_up_faces
+import numpy as np
+import torch
+from torch import Tensor
+
+from training import (
+    adaptor_data,
+    face_finder,
+    generator,
+    landmark_refiner,
+    loop,
+    lp_regressor,
+    pose_latent,
+    processes,
+)
+from training.backbones.portrait_flow import LatentSpace, PortraitFlow
+from training.draws import Draw
+from training.face_scenes import FaceScenes
+from training.landmark_model import LandmarkSet
+from training.landmark_reader import LandmarkReader, heat_loss
+from training.lp_adaptor import LpAdaptor
+
+RATE = 1e-3
+STEPS = 2
+
+
+def train_all(folder: Path) -> None:
+    """Train every model as its stage does."""
+    # Of several processes' starts, the first one's counts.
+    torch.manual_seed(processes.rank())
+    schedule = loop.Schedule(STEPS, 8, RATE, bf16=False, log_every=STEPS)
+    # Every batch norm waits for the other process, each way.
+    once = replace(schedule, steps=1)
+    faces = lp_regressor.FaceData(made_up_faces.faces(12), 64)
+    model = made_up_faces.landmark_model(10)
+    regressor = lp_regressor.LpRegressor(model, 64, 0.25)
+    lp_regressor.train(regressor, faces, faces, once, folder)
+    landmark_refiner.train(landmark_refiner.LandmarkRefiner(), faces, faces, schedule, folder)
+    space = LatentSpace.fit(faces.arrays["canonical"][:], 6)
+    encoder = pose_latent.PoseEncoder(6, 64, 0.25)
+    pose_latent.train(encoder, space, regressor, faces, faces, once, folder)
+
+    heads = made_up_faces.groups(4)
+    scenes = FaceScenes(heads, size=64, backdrops=4)
+    face_finder.train(face_finder.FaceFinder(64), scenes, scenes, once, folder)
+    pairs = generator.GroupData(heads)
+    flow = PortraitFlow(space, 8)
+    generator.train_geometry(flow, space, pairs, pairs, schedule, folder)
+    generator.train_generator(flow, pairs, pairs, replace(schedule, batch=4), folder)
+
+    known = LandmarkSet(faces.arrays["landmarks"][:], np.zeros((12, 3), np.float32), faces.arrays["canonical"][:])
+    posed = model.params(known.landmarks), space.encode(known.canonical)
+    adaptor_data.train(
+        LpAdaptor(10, 6, 16),
+        regressor,
+        encoder,
+        flow,
+        space,
+        model,
+        known,
+        posed,
+        pairs,
+        schedule,
+        replace(schedule, batch=4),
+        folder,
+    )
+
+
+def train_exactly(folder: Path, stop: int | None = None) -> None:
+    """Train the LP-regressor's network in float64 and in two passes a step; interrupted at `stop`, and gone on with.
+
+    Batch norms one after the other make so much of float32's noise that nothing could be compared.
+    """
+    faces = lp_regressor.FaceData(made_up_faces.faces(12), 64)
+    schedule = loop.Schedule(2, 8, RATE, bf16=False, accumulate=2)
+
+    def make_batch(draw: Draw) -> lp_regressor.FaceBatch:
+        return faces.batch(draw.rows(len(faces)), draw.own, train=True)
+
+    for end in (schedule.steps,) if stop is None else (stop, schedule.steps):
+        torch.manual_seed(processes.rank())
+        reader = LandmarkReader(64, 0.25).double()
+
+        def loss(batch: lp_regressor.FaceBatch, step: int, end: int = end, reader: LandmarkReader = reader) -> Tensor:
+            if step == end:
+                raise KeyboardInterrupt
+            return heat_loss(reader(batch.images.double()), batch.landmarks).mean()
+
+        with suppress(KeyboardInterrupt):
+            loop.train("exact", reader, schedule, folder, make_batch, loss)
+
+
+if __name__ == "__main__":
+    loop._CHECKPOINT_EVERY = 1
+    with processes.joined("cpu"):
+        train_all(Path(sys.argv[1]))
+        train_exactly(Path(sys.argv[1]), stop=1)
