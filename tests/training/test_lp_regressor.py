@@ -57,7 +57,7 @@ def test_a_mirrored_crop_is_read_as_mirrored(regressor: LpRegressor) -> None:
     image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     _, alignment = regressor(image)
     _, mirrored = regressor(image.flip(3))
-    torch.testing.assert_close(mirrored, alignment * torch.tensor([-1.0, 1.0, 1.0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(mirrored, alignment * torch.tensor([-1.0, 1.0, 1.0]), atol=1e-4, rtol=1e-3)
 
 
 def test_the_alignment_is_the_crop_rule(faces: np.ndarray) -> None:
