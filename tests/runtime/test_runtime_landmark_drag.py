@@ -154,7 +154,7 @@ def test_a_bundle_without_a_control_does_it_with_coefficients(rig: RigModel, pos
     ("controls", "share"),
     [
         ({"jawOpen": 1.0}, 0.6),
-        ({"mouthSmileLeft": 1.0}, 0.6),
+        ({"mouthSmileLeft": 1.0}, 0.65),
         ({"headYaw": 20.0}, 0.25),
         ({"headYaw": -20.0}, 0.25),
         ({"headPitch": 12.0}, 0.3),
