@@ -160,9 +160,9 @@ def ablation(studio: Studio, trainings: SmallTrainings, named: Mapping[str, Call
     text = [
         f"The same perceptron, trained with one part changed: {_budget_text(trainings)}; latent regression alone "
         "spends all its steps on the latents. On held-out faces G(v̂) is compared with G(E(I)) on one identity: the "
-        "mean difference of the pictures (of 255), the distance of the landmarks read in both (percent of the outer eye "
-        "corners' distance), and the latents themselves (in standard deviations of E's). The base pose is judged by "
-        "‖D(F(G(v̄)))‖₁ / w, which Eq. 4 asks to be 0, and by how far the face of p_zero is turned or tilted, in "
+        "mean difference of the pictures (of 255), the distance of the landmarks read in both (percent of the outer "
+        "eye corners' distance), and the latents themselves (in standard deviations of E's). The base pose is judged "
+        "by ‖D(F(G(v̄)))‖₁ / w, which Eq. 4 asks to be 0, and by how far the face of p_zero is turned or tilted, in "
         "degrees.",
         "The shipped LP-adaptor had another, longer training, and its own v̄; it stands beside for orientation.",
     ]

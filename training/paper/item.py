@@ -59,8 +59,8 @@ def grid(rows: Sequence[Sequence[tuple[str, Pixels]]], side: int = TILE) -> Pixe
 
 
 def landmark_tile(landmarks: NDArray[np.floating], side: int = 2 * TILE) -> Pixels:
-    """Return a drawing uint8 [side, side, 3] of landmarks [68, 2] of the unit square."""
-    return draw_landmarks(np.full((side, side, 3), 255, np.uint8), landmarks, _LINE, 2)
+    """Return a drawing uint8 [side, side, 3] of the landmarks [68, 2] of an aligned crop, somewhat enlarged."""
+    return draw_landmarks(np.full((side, side, 3), 255, np.uint8), 1.35 * (landmarks - 0.5) + 0.5, _LINE, 2)
 
 
 def draw_landmarks(

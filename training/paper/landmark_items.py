@@ -68,7 +68,7 @@ def fig3(studio: Studio) -> Item:
         for step in _STEPS:
             params = np.zeros(model.k, np.float32)
             params[row] = step
-            tiles.append((f"{step:+g} sd" if row == 0 else "", studio.draw(character, params)))
+            tiles.append((f"{step:g} sd" if row == 0 else "", studio.draw(character, params)))
         faces.append(tiles)
     drawing = draw_components(model, count, names, TILE)
     picture = np.hstack([drawing, grid(faces, TILE)])
@@ -96,7 +96,7 @@ def fig4(studio: Studio) -> Item:
         return Item("fig4", title, missing=[NO_FACES])
     held_out = studio.held_out
     lids = np.stack([held_out.control("eyeBlinkLeft"), held_out.control("eyeBlinkRight")])
-    near = np.abs(held_out.angles[:, 0]) < 30
+    near = np.abs(held_out.angles[:, 0]) < 25
     shut = np.flatnonzero((lids > _SHUT).all(axis=0) & near)
     wide = np.flatnonzero((lids < _OPEN).all(axis=0) & near)[:60]
     if not len(shut) or not len(wide):

@@ -45,7 +45,7 @@ def photo_tile(character: Character) -> Pixels:
 def fig5(studio: Studio) -> Item:
     """Return Fig. 5: the same params on several identities, without a driving image."""
     people = studio.characters[:_MOST]
-    head = [("params", landmark_tile(studio.rig.model.landmarks(np.zeros(studio.rig.k, np.float32))))]
+    head = [("mean", landmark_tile(studio.rig.model.landmarks(np.zeros(studio.rig.k, np.float32))))]
     rows = [head + [(character.name, photo_tile(character)) for character in people]]
     table: list[list[Cell]] = []
     figures: dict[str, Any] = {}

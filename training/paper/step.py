@@ -59,7 +59,7 @@ class Amounts:
     drivers: int = 3
     train_faces: int = 1500
     steps: int = 100
-    warm_up_steps: int = 3000
+    warm_up_steps: int = 1500
     batch: int = 4
     compared: int = 80
 
@@ -90,7 +90,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--only", nargs="+", choices=ITEMS, default=list(ITEMS), help="only these items")
     parser.add_argument("--size", choices=get_args(Size), default="full", help="how much is measured")
     parser.add_argument("--steps", type=int, help="picture steps of each small training (default: 100)")
-    parser.add_argument("--warm-up-steps", type=int, help="latent steps before them (default: 3000)")
+    parser.add_argument("--warm-up-steps", type=int, help="latent steps before them (default: 1500)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument(
         "--reader-python", help="a Python that has mediapipe 0.10.21, if this one has not: it reads the frames back"
