@@ -69,11 +69,11 @@ def make(wanted: Sequence[str], studio: Studio, folder: Path | None, budget: Bud
         return
     sessions = studio.engine.sessions
     try:
-        head = BundleHead(sessions)
-    except UnknownOperatorError as error:
+        head, arrays = BundleHead(sessions), first_faces(folder, budget.faces)
+    except (UnknownOperatorError, FileNotFoundError) as error:
         yield from (Item(key, TITLES[key], missing=[str(error)]) for key in wanted)
         return
-    trainings = SmallTrainings(sessions, head, first_faces(folder, budget.faces), budget)
+    trainings = SmallTrainings(sessions, head, arrays, budget)
     networks = trainings.lpmm()
     named = {name: partial(offsets, network) for name, network in networks.items()}
     if "fig9" in wanted:

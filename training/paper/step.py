@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,7 +25,7 @@ from lpmm_runtime.engine import Engine
 from lpmm_runtime.errors import LpmmError
 from lpmm_runtime.portrait import read_image
 from training.evaluation import page
-from training.evaluation.independent_reader import open_reader
+from training.evaluation.independent_reader import Reader, open_reader
 from training.evaluation.landmark_scores import LabelledFaces
 from training.evaluation.photo_scores import load_portraits
 from training.evaluation.sheets import write_jpeg
@@ -159,7 +159,7 @@ def _draw_faces(kit: Path, folder: Path, count: int, size: Size) -> None:
 
 def _studio(
     engine: Engine,
-    reader: Any,
+    reader: Reader,
     pictures: list[tuple[str, NDArray[np.uint8]]],
     driving: list[tuple[str, NDArray[np.uint8]]],
     held_out: HeldOut | None,
@@ -184,7 +184,7 @@ def _studio(
     return Studio(engine, reader, characters, found, held_out), lost + lost_drivers
 
 
-def _items(only: list[str], studio: Studio, folder: Path | None, budget: Budget) -> Any:
+def _items(only: list[str], studio: Studio, folder: Path | None, budget: Budget) -> Iterator[Item]:
     plain: dict[str, Callable[[Studio], Item]] = {
         "table1": landmark_items.table1,
         "fig3": landmark_items.fig3,
