@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The report of a bundle that has just been trained at toy size, and the parts that it is made of."""
 
+import html
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lpmm_runtime.engine import Engine
 from training.__main__ import main
 from training.evaluation.independent_reader import BundleReader
 from training.evaluation.landmark_scores import LabelledFaces, ReaderByK, reading_by_k
+from training.evaluation.step import PORTRAITS
 from training.generator import GroupData
 from training.paper.adaptor_items import MORPH, SAME, RiggedSubject, groups_of, make
 from training.paper.adaptor_training import FULL, LATENT, MORPH_NAMES, NO_REGULARISER, Budget, SmallTrainings
@@ -205,6 +207,7 @@ def test_faces_are_grouped_by_what_they_show(held_out: HeldOut) -> None:
 def test_the_command_writes_every_item_and_one_page(toy_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
     arguments = ["--bundle", str(toy_run / "bundle"), "--data", str(toy_run / "data"), "--out", str(out)]
+    arguments += ["--portraits", str(sorted(PORTRAITS.glob("*.jpg"))[0])]
     assert main(["report", *arguments, "--size", "toy", "--threads", "1"]) == 0
     report = json.loads((out / "report.json").read_text("utf-8"))
     assert list(report["items"]) == list(ITEMS)
@@ -215,7 +218,7 @@ def test_the_command_writes_every_item_and_one_page(toy_run: Path, tmp_path: Pat
     assert set(report["items"]["table1"]["lp_regressor"]) == {"5", "10", "20", "40", "136"}
     assert {MORPH, SAME} <= set(report["items"]["fig9"]["commanded"])
     assert report["items"]["ablation"]["budget"]["steps"] == 2
-    page = (out / "report.html").read_text("utf-8")
+    page = html.unescape((out / "report.html").read_text("utf-8"))
     assert page.count("data:image/jpeg;base64,") == len(pictures)
     assert all(item["title"] in page for item in report["items"].values())
 

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from lpmm_runtime.controls import HEAD_CONTROLS
+from lpmm_runtime.crop import square_of_landmarks
+from lpmm_runtime.morphable import LandmarkModel
 from lpmm_runtime.onnx_sessions import OnnxSessions
 from training import adaptor, loop
 from training.adaptor import Readings
@@ -31,6 +34,7 @@ MORPH_NAMES = (*HEAD_CONTROLS, *CONTROL_NAMES)
 _IDENTITIES = 4
 _SEED = 1
 _WARM_BATCH = 256
+_READ_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,17 @@ def morph_values(arrays: Mapping[str, NDArray[Any]], count: int) -> Array:
     return np.concatenate([arrays["angles"][:count], arrays["controls"][:count]], axis=1).astype(np.float32)
 
 
+def true_params(model: LandmarkModel, arrays: Mapping[str, NDArray[Any]], count: int) -> Array:
+    """Return the params [n, k] of the true landmarks of the first faces of a shard's arrays."""
+    faces = arrays["landmarks"][:count]
+    return model.params(np.stack([square_of_landmarks(points).to_unit(points) for points in faces]))
+
+
 class SmallTrainings:
     """Trainings on the same faces with everything but the perceptron frozen.
 
     Attributes:
-        known: what F and E read of the training faces; v̄ is the mean of their latents.
+        known: the params of the training faces' true landmarks and the latents that E reads; v̄ is the latents' mean.
         head: the bundle in torch.
     """
 
@@ -92,7 +102,8 @@ class SmallTrainings:
         self.sessions, self.head, self.budget = sessions, head, budget
         self._faces = FaceData(arrays, head.image_size)
         self._count = min(budget.faces, len(self._faces))
-        self.known = adaptor.read_faces(sessions, head, self._faces, self._count, "cpu")
+        params = true_params(sessions.bundle.rig.model, arrays, self._count)
+        self.known = Readings(params, self._latents())
 
     @property
     def mean(self) -> Array:
@@ -144,6 +155,15 @@ class SmallTrainings:
             identity = self.head.identify(batch.images, batch.landmarks, latents)
             frames = self.head.draw(identity, torch.from_numpy(self.mean).expand(len(rows), -1))
         return adaptor.params_of(self.sessions, frames)
+
+    @torch.no_grad()
+    def _latents(self) -> Array:
+        latents = []
+        for start in tqdm(range(0, self._count, _READ_AT_ONCE), desc="E of the faces", unit="batch", mininterval=5):
+            rows = np.arange(start, min(self._count, start + _READ_AT_ONCE))
+            images = self._faces.batch(rows, np.random.default_rng(0), train=False).images
+            latents.append(self.head.encode_pose(images).numpy())
+        return np.concatenate(latents)
 
     def _train(
         self, known: Readings, folder: Path, weights: Weights, warm: int, steps: int, base: Array | None = None

@@ -73,7 +73,7 @@ def fig3(studio: Studio) -> Item:
     drawing = draw_components(model, count, names, TILE)
     picture = np.hstack([drawing, grid(faces, TILE)])
     share = np.square(model.sigma) / np.square(model.sigma).sum()
-    rows = [
+    rows: list[list[Cell]] = [
         [f"p{row + 1:02d}", names[row], 100.0 * float(share[row]), 100.0 * float(share[: row + 1].sum())]
         for row in range(count)
     ]
