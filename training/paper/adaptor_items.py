@@ -311,7 +311,7 @@ def _held_out_scores(
         )
         result["latent"][name] = float((np.abs(latents - known.latents) / spread).mean())
         for place, row in enumerate(shown):
-            tiles[place].append((name[:24] if not place else "", frames[row]))
+            tiles[place].append((name if not place else "", frames[row]))
     result["faces"] = {"all": len(chosen)} | {group: len(rows) for group, rows in by_group.items()}
     return result, grid(tiles)
 

@@ -28,7 +28,7 @@ from training.synth.samples import CONTROL_NAMES
 
 Array = NDArray[np.float32]
 
-FULL, NO_REGULARISER, LATENT = "Eq. 2, both losses", "without the pose regulariser", "latent regression, no RGB loss"
+FULL, NO_REGULARISER, LATENT = "Eq. 2, both losses", "no pose regulariser", "latents, no RGB loss"
 MORPH_NAMES = (*HEAD_CONTROLS, *CONTROL_NAMES)
 # Portraits, spread over the training faces, that Eq. 3 draws with.
 _IDENTITIES = 4

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lpmm_runtime.engine import Character
 from lpmm_runtime.portrait import as_bytes, crop_at
+from training.evaluation import page
 from training.evaluation.measures import interocular, second_difference
 from training.evaluation.page import Cell
 from training.evaluation.subjects import READ_SIDE
@@ -172,10 +173,12 @@ def fig8(studio: Studio) -> Item:
         "The face that params of 0 give, v̂ = v̄ + D(0), beside those of the mean latent v̄ of the training set and of "
         "the zero latent. "
         + "; ".join(
-            f"{row[0]}: {_degrees(row[1])} of yaw, {_degrees(row[2])} of pitch, {_degrees(row[3])} of roll"
+            f"{row[0]}: {_degrees(row[1])} of yaw, {_degrees(row[2])} of pitch, {_degrees(row[3])} of roll, "
+            f"the mouth open by {page.shown(row[4])}"
             for row in table
         )
-        + " off the front as read back (means of absolute angles over the identities)."
+        + ", as read back: means over the identities of absolute angles, and of the lips' gap in distances of the outer "
+        "eye corners. What the average face of the training data does, p_zero does too."
     ]
     if float(np.abs(rig.mean_pose_latent).max()) < 1e-6:
         text.append("In this bundle v̄ is 0, so that the last two are one.")
