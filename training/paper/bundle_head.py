@@ -66,7 +66,12 @@ class BundleHead:
         count = len(latent)
         feeds = {name: value.expand(count, *value.shape[1:]) for name, value in identity.features.items()}
         feeds["pose_latent"] = latent
-        maps = self._generator({name: feeds[name] for name in self._generator.inputs})
+        feeds = {name: feeds[name] for name in self._generator.inputs}
+        if latent.requires_grad:
+            maps = self._generator(feeds)
+        else:  # onnxruntime takes a third of torch's time
+            answer = self._sessions.run("generator", {name: value.numpy() for name, value in feeds.items()})
+            maps = {name: torch.from_numpy(value) for name, value in answer.items()}
         if not self._flows:
             return maps["image"]
         assert identity.plate is not None

@@ -177,8 +177,8 @@ def fig8(studio: Studio) -> Item:
             f"the mouth open by {page.shown(row[4])}"
             for row in table
         )
-        + ", as read back: means over the identities of absolute angles, and of the lips' gap in distances of the outer "
-        "eye corners. What the average face of the training data does, p_zero does too."
+        + ", as read back: means over the identities of absolute angles, and of the lips' gap in distances of the "
+        "outer eye corners. What the average face of the training data does, p_zero does too."
     ]
     if float(np.abs(rig.mean_pose_latent).max()) < 1e-6:
         text.append("In this bundle v̄ is 0, so that the last two are one.")
