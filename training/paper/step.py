@@ -180,7 +180,7 @@ def _studio(
     if not found and held_out:
         found = [character_of_face(engine, held_out, row, f"face {row}") for row in rows]
     if not found:
-        found = characters[1 : 1 + drivers] + characters[:1]
+        found = (characters[1:] + characters[:1])[:drivers]
     return Studio(engine, reader, characters, found, held_out), lost + lost_drivers
 
 
