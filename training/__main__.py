@@ -20,11 +20,13 @@ from training import (
 from training.evaluation import step as evaluate
 from training.export import ExportError
 from training.journal import check_tensorboard
+from training.paper import step as report
 from training.videos import step as prepare
 
 _STEPS = (
     default,
     evaluate,
+    report,
     prepare,
     import_backbone,
     finetune_identity,

@@ -190,6 +190,7 @@ def train(
     weights: Weights,
     identities: int,
     folder: Path,
+    base: Array | None = None,
 ) -> LpAdaptor:
     """Return D, trained by latent regression and then by Eq. 2–4, all else frozen.
 
@@ -197,6 +198,7 @@ def train(
         sessions: the bundle's, for F.
         known: what F and E read of the faces.
         identities: how many faces, spread over the set, are drawn with.
+        base: [b, k], the params of the average pose, where they are not F's: Eq. 4 then takes them for F(G(v̄)).
     """
     torch.manual_seed(schedule.seed)
     device = schedule.device
@@ -212,15 +214,17 @@ def train(
     mean, params, latents = mean.to(device), params.to(device), latents.to(device)
     rows = np.linspace(0, len(known.params) - 1, identities).astype(np.int64)
     drawn = [_identity(head, faces, int(row), latents[row : row + 1], device) for row in rows]
-    with torch.no_grad():
-        frames = [head.draw(identity, mean[None]) for identity in drawn]
-        base = torch.from_numpy(np.concatenate([params_of(sessions, frame) for frame in frames])).to(device)
+    if base is None:
+        with torch.no_grad():
+            frames = [head.draw(identity, mean[None]) for identity in drawn]
+            base = np.concatenate([params_of(sessions, frame) for frame in frames])
+    average_pose = torch.from_numpy(base).to(device)
 
     def make_batch(draw: Draw) -> AdaptorBatch:
         chosen = torch.from_numpy(draw.rows(len(params))).to(device)
         return AdaptorBatch(drawn[int(draw.shared.integers(0, len(drawn)))], params[chosen], latents[chosen])
 
-    lp_adaptor.train(adaptor, mean, head, lambda _rng: base, make_batch, schedule, weights, folder)
+    lp_adaptor.train(adaptor, mean, head, lambda _rng: average_pose, make_batch, schedule, weights, folder)
     return adaptor
 
 

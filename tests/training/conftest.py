@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from training.__main__ import main
 from training.synth.facekit import FaceKit
 from training.toykit import write_toy_kit
 
@@ -14,6 +15,14 @@ def toy_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a toy face kit; read it, do not change it."""
     folder = tmp_path_factory.mktemp("toykit")
     write_toy_kit(folder, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_run(toy_kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole training at toy size: data, checkpoints and bundle; read it, do not change it."""
+    folder = tmp_path_factory.mktemp("toy-run")
+    assert main(["default", "--kit", str(toy_kit), "--out", str(folder), "--size", "toy", "--workers", "1"]) == 0
     return folder
 
 

@@ -22,6 +22,7 @@ from training.__main__ import main
 from training.backbones import lpd_backbone
 from training.backbones.lpd import lpd_of_states
 from training.export import export_graph
+from training.paper.bundle_head import BundleHead
 from training.shards import ShardPlan, make_shards
 
 pytestmark = [
@@ -106,6 +107,22 @@ def test_the_graphs_of_a_fine_tuned_lpd_import_agree_with_the_goldens(lpd_engine
         drawn = sessions.run("generator", {"identity": identity, "pose_latent": latent})
         assert close(drawn["image"][..., ::step, ::step], expected[f"rgb_{name}"]), name
         assert close(drawn["alpha"][..., ::step, ::step], expected[f"segm_{name}"]), name
+
+
+@pytest.mark.parametrize("kind", ["lia_engine", "lpd_engine"])
+def test_an_imported_generator_is_differentiable_without_its_checkpoint(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    head = BundleHead(request.getfixturevalue(kind).sessions)
+    portrait = unit_batch("source")
+    own, driving = head.encode_pose(portrait), head.encode_pose(unit_batch("driving"))
+    identity = head.identify(portrait, torch.zeros(1, 68, 2), own)
+    plain = head.draw(identity, driving)
+    latent = driving.clone().requires_grad_(True)
+    drawn = head.draw(identity, latent)
+    assert close(drawn.detach().numpy(), plain.numpy(), 1e-3)
+    (drawn - head.draw(identity, own)).abs().mean().backward()
+    assert latent.grad is not None and float(latent.grad.abs().max()) > 0
 
 
 def test_an_lpd_identity_is_the_portraits_own_or_the_mean_of_several(tmp_path: Path) -> None:

@@ -17,13 +17,6 @@ from training.synth.samples import SampleMaker
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="module")
-def toy_run(toy_kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("toy-run")
-    assert main(["default", "--kit", str(toy_kit), "--out", str(folder), "--size", "toy", "--workers", "1"]) == 0
-    return folder
-
-
 def test_the_bundle_is_whole_and_small_and_says_where_it_is_from(toy_run: Path) -> None:
     bundle = load_bundle(toy_run / "bundle", graphs=True)
     assert bundle.k == 40

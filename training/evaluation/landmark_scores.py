@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Landmark scores on held-out synthetic people: what k components can say, and what the LP-regressor reads."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.crop import CropSquare, face_box, square_of_landmarks
+from lpmm_runtime.bundle import Bundle
+from lpmm_runtime.crop import face_box, square_of_landmarks
 from lpmm_runtime.engine import Engine
 from lpmm_runtime.face_finding import placed, refine
 from lpmm_runtime.morphable import LandmarkModel
@@ -58,31 +62,62 @@ def truncation(model: LandmarkModel, landmarks: Array) -> dict[str, dict[str, fl
     return scores
 
 
-def reading_by_k(engine: Engine, faces: LabelledFaces) -> dict[str, dict[str, float]]:
-    """Return the NME of the LP-regressor in the true aligned crop, with only its first k params, by k and region.
+class ReaderByK:
+    """The LP-regressor in the true aligned crop, with only its first k params: one pass, no re-cropping.
 
-    One pass, no re-cropping: the paper's Table 1. The alignment that F may also read is used, for it is part of F.
+    The alignment that F may also read is used, for it is part of F. An F that reads landmarks before it fits params
+    is also read uncut, as k = 136.
     """
-    model = engine.bundle.rig.model
-    side = engine.sessions.image_side("lp_regressor")
-    read: dict[int, list[NDArray[np.floating]]] = {k: [] for k in TRUNCATIONS if k <= model.k}
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._side = engine.sessions.image_side("lp_regressor")
+        self._uncut = _uncut_reader(engine.bundle)
+
+    def read(self, image: Pixels, truth: Array) -> dict[int, NDArray[np.floating]]:
+        """Return by k the landmarks [68, 2], in pixels, of a picture whose true ones say the crop."""
+        model = self._engine.bundle.rig.model
+        square = whole_square(square_of_landmarks(truth))
+        batch = as_batch(crop_at(image, square, self._side))
+        answer = self._engine.sessions.run("lp_regressor", {"image": batch})
+        units: dict[int, NDArray[np.floating]] = {
+            k: model.truncated(k).landmarks(answer["params"][0, :k]) for k in TRUNCATIONS if k <= model.k
+        }
+        if self._uncut is not None:
+            units[2 * landmarks68.COUNT] = self._uncut(batch)
+        if "alignment" in answer:
+            units = {k: placed(unit, answer["alignment"][0]) for k, unit in units.items()}
+        return {k: square.to_picture(unit) for k, unit in units.items()}
+
+
+def reading_by_k(engine: Engine, faces: LabelledFaces) -> dict[str, dict[str, float]]:
+    """Return the NME of `ReaderByK` by k and region: the paper's Table 1."""
+    reader = ReaderByK(engine)
+    read: dict[int, list[NDArray[np.floating]]] = {}
     for image, truth in zip(
         tqdm(faces.images, desc="F by k", unit="face", mininterval=2), faces.landmarks, strict=True
     ):
-        square = whole_square(square_of_landmarks(truth))
-        answer = engine.sessions.run("lp_regressor", {"image": as_batch(crop_at(image, square, side))})
-        for k, rows in read.items():
-            rows.append(_placed_in_picture(model.truncated(k), answer, square, k))
+        for k, points in reader.read(image, truth).items():
+            read.setdefault(k, []).append(points)
     return {str(k): nme_by_region(np.stack(rows), faces.landmarks) for k, rows in read.items()}
 
 
-def _placed_in_picture(
-    model: LandmarkModel, answer: dict[str, Array], square: CropSquare, k: int
-) -> NDArray[np.floating]:
-    unit: NDArray[np.floating] = model.landmarks(answer["params"][0, :k])
-    if "alignment" in answer:
-        unit = placed(unit, answer["alignment"][0])
-    return square.to_picture(unit)
+def _uncut_reader(bundle: Bundle) -> Callable[[Array], Array] | None:
+    """Return a reader of aligned landmarks [68, 2] (unit square) from an image [1, 3, s, s], before F fits params.
+
+    Such an F ends in (landmarks − L̄) · projection; None for an F that gives its params straight.
+    """
+    graph = onnx.load(str(bundle.graph("lp_regressor")))
+    sizes = {item.name: tuple(item.dims) for item in graph.graph.initializer}
+    count = 2 * landmarks68.COUNT
+    for node in graph.graph.node:
+        if "params" in node.output and node.op_type == "MatMul" and sizes.get(node.input[1]) == (count, bundle.k):
+            off = node.input[0]
+            graph.graph.output.append(onnx.helper.make_tensor_value_info(off, onnx.TensorProto.FLOAT, ["n", count]))
+            session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+            mean = bundle.rig.model.mean
+            return lambda image: (session.run([off], {"image": image})[0][0] + mean).reshape(-1, 2)
+    return None
 
 
 def reading_as_shipped(engine: Engine, faces: LabelledFaces) -> dict[str, dict[str, float]]:

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report: all figures as JSON, and one HTML file that holds its pictures."""
+"""The evaluation's page: its targets, its tables by section, and its contact sheets."""
 
-import base64
 import html
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,24 +9,10 @@ from typing import Any
 
 from lpmm_runtime import landmarks68
 from training.evaluation.generator_scores import REGIONS
+from training.evaluation.page import Cell, picture, shown, table, write_page
 from training.evaluation.targets import Target
 
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1500px; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: .6rem 0 1.4rem; } td, th { padding: .2rem .7rem; text-align: right; }
-th { border-bottom: 2px solid #999; } td { border-bottom: 1px solid #ddd; }
-td:first-child, th:first-child { text-align: left; }
-td.note { text-align: left; color: #666; } .yes { color: #0a7d32; } .no { color: #b3261e; } img { max-width: 100%; }
-h2 { margin-top: 2.2rem; } p.small { color: #555; max-width: 60rem; }
-"""
-Cell = str | float | int | None
 _LANDMARK_COLUMNS = ("all", *landmarks68.REGIONS, "median")
-
-
-def write_json(path: Path, report: dict[str, Any]) -> Path:
-    """Write the figures; what is not finite becomes null."""
-    path.write_text(json.dumps(_finite(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
 
 
 def write_html(path: Path, report: dict[str, Any], lines: Sequence[Target], sheets: Sequence[tuple[str, Path]]) -> Path:
@@ -54,11 +37,8 @@ def write_html(path: Path, report: dict[str, Any], lines: Sequence[Target], shee
         parts.append(f"<h2>{title}</h2>{body or '<p>Not measured.</p>'}")
     parts.append("<h2>Contact sheets</h2>")
     for caption, file in sheets:
-        data = base64.b64encode(file.read_bytes()).decode("ascii")
-        parts.append(f'<h3>{html.escape(caption)}</h3><img src="data:image/jpeg;base64,{data}" alt="">')
-    page = f"<!doctype html><meta charset=utf-8><title>Evaluation</title><style>{_STYLE}</style>{''.join(parts)}\n"
-    path.write_text(page, encoding="utf-8")
-    return path
+        parts.append(f"<h3>{html.escape(caption)}</h3>{picture(file)}")
+    return write_page(path, "Evaluation", parts)
 
 
 def text_table(lines: Sequence[Target]) -> str:
@@ -68,7 +48,7 @@ def text_table(lines: Sequence[Target]) -> str:
         mark = {True: "met", False: "MISSED", None: "not measured"}[line.met]
         sign = "≤" if line.way == "at most" else "≥"
         unit = f" {line.unit}" if line.unit else ""
-        rows.append(f"{mark:>12}  {line.name}: {_shown(line.measured)}{unit} (wanted {sign} {line.wanted:g})")
+        rows.append(f"{mark:>12}  {line.name}: {shown(line.measured)}{unit} (wanted {sign} {line.wanted:g})")
     return "\n".join(rows)
 
 
@@ -77,37 +57,13 @@ def as_json(lines: Sequence[Target]) -> list[dict[str, Any]]:
     return [asdict(line) | {"met": line.met} for line in lines]
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float):
-        return round(value, 5) if math.isfinite(value) else None
-    return value
-
-
-def _shown(value: Cell) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
-    return html.escape(str(value))
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{_shown(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
 def _target_table(lines: Sequence[Target]) -> str:
     rows = []
     for line in lines:
         verdict = {True: "<td class=yes>met</td>", False: "<td class=no>missed</td>", None: "<td>not measured</td>"}
         sign = "≤" if line.way == "at most" else "≥"
         rows.append(
-            f"<tr><td>{html.escape(line.name)}</td><td>{_shown(line.measured)} {line.unit}</td>"
+            f"<tr><td>{html.escape(line.name)}</td><td>{shown(line.measured)} {line.unit}</td>"
             f"<td>{sign} {line.wanted:g}</td>{verdict[line.met]}<td class=note>{html.escape(line.note)}</td></tr>"
         )
     return f"<table><tr><th>figure</th><th>measured</th><th>wanted</th><th></th><th></th></tr>{''.join(rows)}</table>"
@@ -126,7 +82,7 @@ def _landmark_section(report: dict[str, Any]) -> str:
     named |= {f"as shipped, box given: {name}": row for name, row in scores["as_shipped"].items()}
     size = f"{scores['faces']} faces of {scores['picture_side']} px"
     text = f"<p class=small>NME in percent over {size} (outer eye corners).</p>"
-    return text + _table(("", *_LANDMARK_COLUMNS), _nme_rows(named))
+    return text + table(("", *_LANDMARK_COLUMNS), _nme_rows(named))
 
 
 def _photo_section(report: dict[str, Any]) -> str:
@@ -153,7 +109,7 @@ def _photo_section(report: dict[str, Any]) -> str:
         "of the predicted eyes, fitted on half of the faces and scored on the other half, ten random splits; "
         "“offset in sample” alone is fitted on the faces it scores.</p>"
     )
-    return text + _table(("", *_LANDMARK_COLUMNS), _nme_rows(named))
+    return text + table(("", *_LANDMARK_COLUMNS), _nme_rows(named))
 
 
 def _generator_section(report: dict[str, Any]) -> str:
@@ -183,7 +139,7 @@ def _generator_section(report: dict[str, Any]) -> str:
                 *(flow.get(region) for region in ("whole", "face", "eyes_and_mouth")),
             ]
         )
-    return text + _table(header, rows)
+    return text + table(header, rows)
 
 
 def _control_section(report: dict[str, Any]) -> str:
@@ -210,7 +166,7 @@ def _control_section(report: dict[str, Any]) -> str:
     header = ("", "median achieved", "gain", "gain / reader’s slope", "error °", "worst", "within 3°", "crosstalk °")
     parts = [
         f"<p class=small>{scores['read']} of {scores['subjects']} subjects read at rest.</p>",
-        _table(header, heads),
+        table(header, heads),
     ]
     keys = (
         "blink",
@@ -224,7 +180,7 @@ def _control_section(report: dict[str, Any]) -> str:
     )
     rows: list[list[Cell]] = [[key, *(scores[key] or {}).values()] for key in keys]
     rows += [[f"background {key}", *(entry or {}).values()] for key, entry in scores["background"].items()]
-    parts.append(_table(("", "median", "worst", "count"), rows))
+    parts.append(table(("", "median", "worst", "count"), rows))
     jaw = scores["jaw_opened"]
     if jaw:
         parts.append(
@@ -238,12 +194,12 @@ def _control_section(report: dict[str, Any]) -> str:
         "the reader moves by itself when it sees the control's own parts alone (reader_leakage).</p>"
     )
     parts.append(
-        _table(("", *columns), [[name, *(row[key] for key in columns)] for name, row in scores["controls"].items()])
+        table(("", *columns), [[name, *(row[key] for key in columns)] for name, row in scores["controls"].items()])
     )
     steady = ("landmarks", "landmark_step", "landmarks_worst", "pixels", "pixels_worst")
     parts.append("<p class=small>Slow ramps: second differences of landmarks (percent) and of pixels (of 255).</p>")
     parts.append(
-        _table(("", *steady), [[name, *(row.get(key) for key in steady)] for name, row in scores["steadiness"].items()])
+        table(("", *steady), [[name, *(row.get(key) for key in steady)] for name, row in scores["steadiness"].items()])
     )
     return "".join(parts)
 
@@ -260,7 +216,7 @@ def _reader_section(report: dict[str, Any]) -> str:
     text += f"Brows rise {scores['brow_slope']:.2f} times as far as they do. "
     text += f"A mouth’s gap reads {scores['mouth_gap_slope']:.2f} times as wide as it is.</p>"
     return (
-        text + _table(("", "slope", "sd °"), rows) + _table(("", *_LANDMARK_COLUMNS), _nme_rows({"NME": scores["nme"]}))
+        text + table(("", "slope", "sd °"), rows) + table(("", *_LANDMARK_COLUMNS), _nme_rows({"NME": scores["nme"]}))
     )
 
 
@@ -271,9 +227,9 @@ def _speed_section(report: dict[str, Any]) -> str:
     rows: list[list[Cell]] = [[name, entry["median"], entry["smallest"]] for name, entry in scores["frame_ms"].items()]
     regressor = scores["lp_regressor_ms"]
     rows.append(["LP-regressor", regressor["median"], regressor["smallest"]])
-    load = ", ".join(_shown(value) for value in scores["load"])
+    load = ", ".join(shown(value) for value in scores["load"])
     text = (
         f"<p class=small>CPU, {scores['threads']} threads, {scores['machine']['cores']} cores, load average {load}.</p>"
     )
     sizes: list[list[Cell]] = [[name, size] for name, size in scores["graph_mb"].items()]
-    return text + _table(("", "median ms", "smallest"), rows) + _table(("graph", "MB"), sizes)
+    return text + table(("", "median ms", "smallest"), rows) + table(("graph", "MB"), sizes)

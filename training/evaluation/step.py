@@ -28,6 +28,7 @@ from training.evaluation.generator_scores import SHEET_COLUMNS, HeldOutPairs, sc
 from training.evaluation.independent_reader import Reader, open_reader
 from training.evaluation.landmark_scores import LabelledFaces, score_reader, score_synthetic
 from training.evaluation.measures import nme_by_region
+from training.evaluation.page import write_json
 from training.evaluation.photo_scores import LabelledPhoto, load_labelled, load_portraits, score_photos
 from training.evaluation.speed import score_speed
 from training.evaluation.subjects import Subject
@@ -198,7 +199,7 @@ class _Evaluation:
         lines = targets(self.report)
         self.report["targets"] = reports.as_json(lines)
         self.report["sheets"] = {caption: file.name for caption, file in self.sheets}
-        reports.write_json(self.out / "report.json", self.report)
+        write_json(self.out / "report.json", self.report)
         # Read again, so that the page says what the file says.
         report = json.loads((self.out / "report.json").read_text("utf-8"))
         reports.write_html(self.out / "report.html", report, lines, self.sheets)
@@ -207,7 +208,7 @@ class _Evaluation:
 
     def _keep(self) -> None:
         """Write what is measured so far: the rest takes a while, and may be stopped."""
-        reports.write_json(self.out / "report.json", self.report)
+        write_json(self.out / "report.json", self.report)
 
     def _shard(self, kind: Kind) -> dict[str, NDArray]:
         if self.args.data:
