@@ -106,7 +106,7 @@ class Hand:
 
         Args:
             wanted: the end of the property's data path.
-            turns: how often to scroll by a few lines before giving up.
+            turns: how often to scroll on before giving up.
 
         Yields:
             Seconds to wait; at the end the place of the button (use `found`).
@@ -120,18 +120,18 @@ class Hand:
             yield _SETTLE
             region = self.region("UI")
             x = region.x + 0.6 * region.width
-            for y in range(region.y + region.height - 12, region.y + 8, -9):
+            for y in range(region.y + region.height - 12, region.y + 8, -14):
                 self.move(x, y)
                 yield 0.04
                 if self.hovered().endswith(wanted):
                     # A few pixels on, where the answer cannot be that of the place before.
-                    self.move(x, y - 4)
+                    self.move(x - 6, y)
                     yield _SETTLE
                     if self.hovered().endswith(wanted):
-                        yield x, y - 4.0
+                        yield x - 6, y
                         return
             self.move(x, region.y + 0.5 * region.height)
-            for _click in range(4):
+            for _click in range(8):
                 _xdotool("click", 5)
                 yield 0.05
             yield _SETTLE
@@ -177,7 +177,7 @@ def found(search: Iterator[float | tuple[float, float]]) -> Iterator[float]:
     raise LookupError("the search ended without an answer")
 
 
-def screenshot(path: Path, *regions: Region | Area) -> None:
+def screenshot(path: Path, *regions: Region | Area | Window) -> None:
     """Save what the screen shows, or the smallest rectangle of it around some regions.
 
     Blender's own screenshot operator comes out black where OpenGL is done in software.
