@@ -17,7 +17,8 @@ REQUIREMENTS = ("onnxruntime-gpu[cuda,cudnn]==1.24.4", "opencv-python-headless==
 """The same versions as the CPU runtime in the zips, so that only the device differs."""
 
 DOWNLOAD = "about 2 GB"
-FOLDER_NAME = "gpu-runtime"
+FOLDER_NAME = f"gpu-runtime-{sys.implementation.cache_tag}"
+"""Named after the Python: a newer Blender may inherit the folder of an older one, and cannot load its libraries."""
 _LOG_NAME = "gpu-runtime-install.log"
 _FILLER = Path(__file__).with_name("package_folder.py")
 
@@ -38,7 +39,7 @@ class Progress:
 
 
 class Installation:
-    """A child process that installs the runtime into `home`/gpu-runtime. Nothing here waits for it."""
+    """A child process that installs the runtime into FOLDER_NAME in `home`. Nothing here waits for it."""
 
     def __init__(self, home: Path, python: Path | None = None, requirements: Sequence[str] = REQUIREMENTS) -> None:
         """Start it.

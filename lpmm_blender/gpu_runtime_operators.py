@@ -30,7 +30,8 @@ class LPMM_OT_install_gpu_runtime(Operator):
     )
 
     @classmethod
-    def poll(cls, _context: Context) -> bool:
+    def poll(cls, context: Context) -> bool:
+        addon = context.preferences.addons.get(__package__)
         if sys.platform == "darwin":
             cls.poll_message_set("The GPU runtime needs an NVIDIA GPU, under Linux or Windows")
         elif not bpy.app.online_access:
@@ -39,6 +40,8 @@ class LPMM_OT_install_gpu_runtime(Operator):
             cls.poll_message_set("It is being installed")
         elif preferences.user_folder() is None:
             cls.poll_message_set("Only the extension has a folder to install it into")
+        elif addon is not None and addon.preferences.runtime_python:
+            cls.poll_message_set("A Python for the runtime is set: onnxruntime-gpu belongs there")
         else:
             return True
         return False

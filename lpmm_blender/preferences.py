@@ -81,16 +81,16 @@ class LPMM_Preferences(AddonPreferences):
 
     def draw(self, _context: Context) -> None:
         layout = self.layout
-        # Here, because its operators need this module.
-        from . import gpu_runtime_operators
-
-        gpu_runtime_operators.draw(layout, user_folder())
         layout.use_property_split = True
         layout.prop(self, "runtime_python")
         layout.prop(self, "device")
         layout.prop(self, "threads")
         layout.prop(self, "portraits")
         layout.prop(self, "bundle_folder")
+        # Here, because its operators need this module.
+        from . import gpu_runtime_operators
+
+        gpu_runtime_operators.draw(layout, user_folder())
 
 
 def _path(text: str) -> Path | None:

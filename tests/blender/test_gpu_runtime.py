@@ -12,7 +12,7 @@ from pathlib import Path
 import bpy
 import pytest
 
-from lpmm_blender.gpu_runtime import Installation, Progress, installed_in, remove_from
+from lpmm_blender.gpu_runtime import FOLDER_NAME, Installation, Progress, installed_in, remove_from
 from lpmm_blender.runtime_session import RuntimeSettings, session
 from lpmm_runtime.client import RuntimeStartError
 
@@ -66,7 +66,7 @@ def test_what_is_installed_is_found_and_can_be_removed(tmp_path: Path, offline: 
     home = tmp_path / "user folder"
     outcome = ended(Installation(home, requirements=[str(write_wheel(tmp_path, "KIND = 'gpu'\n"))]))
     assert outcome == Progress(over=True, fault="", line="ok")
-    assert installed_in(home) == home / "gpu-runtime"
+    assert installed_in(home) == home / FOLDER_NAME
     remove_from(home)
     assert installed_in(home) is None
 
@@ -81,7 +81,7 @@ def test_a_failure_is_told_in_one_line_and_leaves_what_was_there(tmp_path: Path,
     ended(Installation(tmp_path, requirements=[str(write_wheel(tmp_path, "KIND = 'before'\n"))]))
     outcome = ended(Installation(tmp_path, requirements=["no-such-package==1.0"]))
     assert "no-such-package==1.0" in outcome.fault and "\n" not in outcome.fault
-    assert (tmp_path / "gpu-runtime" / "onnxruntime" / "__init__.py").read_text() == "KIND = 'before'\n"
+    assert (tmp_path / FOLDER_NAME / "onnxruntime" / "__init__.py").read_text() == "KIND = 'before'\n"
 
 
 def test_packages_that_cannot_be_imported_are_not_taken(tmp_path: Path, offline: None) -> None:
@@ -95,13 +95,13 @@ def test_a_cancelled_installation_leaves_nothing(tmp_path: Path, offline: None) 
     slow = write_wheel(tmp_path, "import time\ntime.sleep(600)\n")
     installation = Installation(tmp_path, requirements=[str(slow)])
     for _look in range(600):
-        if (tmp_path / "gpu-runtime.new" / "onnxruntime").is_dir():
+        if (tmp_path / f"{FOLDER_NAME}.new" / "onnxruntime").is_dir():
             break
         time.sleep(0.1)
     installation.cancel()
     assert installation.progress().over
     assert installed_in(tmp_path) is None
-    assert not (tmp_path / "gpu-runtime.new").exists()
+    assert not (tmp_path / f"{FOLDER_NAME}.new").exists()
 
 
 def test_the_button_respects_online_access() -> None:

@@ -77,6 +77,11 @@ def installs() -> Wait:
         bpy.ops.extensions.package_install_files(filepath=str(ZIP), repo="user_default", enable_on_install=True)
     expect(PACKAGE in preferences.addons, "the extension is not enabled")
     expect(preferences.addons[PACKAGE].preferences.runtime_python == "", "a Python is set")
+    # Open from the beginning, for its picture: nothing tells where the header of a closed section lies.
+    output = bpy.types.LPMM_PT_output
+    bpy.utils.unregister_class(output)
+    output.bl_options = set()
+    bpy.utils.register_class(output)
     yield 1.0
 
 
@@ -214,6 +219,8 @@ def imports_a_preset() -> Wait:
     yield from hand.drag(place, (120.0, 0.0))
     value = rig()["preset:Crooked smile"]
     expect(0.0 < value <= 1.0, f"the preset's slider is at {value}")
+    rig()["preset:Crooked smile"] = 1.0
+    rig().update_tag()
     yield from wait_until(lambda: _picture_bytes() != before, 20.0, "the picture follows the preset")
     # The thumbnails are rendered one by one, after the picture.
     yield 12.0
@@ -235,6 +242,9 @@ def pushes_down() -> Wait:
     for frame, value in ((60, 0.0), (100, 1.0), (140, 1.0), (180, 0.0)):
         face["preset:Crooked smile"] = value
         face.keyframe_insert(SMILE, frame=frame)
+    # The editor learns of the new action when it is drawn.
+    hand.area("DOPESHEET_EDITOR").tag_redraw()
+    yield 1.5
     with hand.over(area="DOPESHEET_EDITOR"):
         bpy.ops.action.push_down()
     expect(len(animated.nla_tracks) == 2, "there are not two tracks")
@@ -257,6 +267,9 @@ def pushes_down() -> Wait:
     picture("animators-nla", hand.area("NLA_EDITOR"), camera)
     hand.window.workspace = bpy.data.workspaces["Layout"]
     yield 1.0
+    # A render locks the interface: the viewport has to be drawn before, to show the plane meanwhile.
+    hand.area("VIEW_3D").tag_redraw()
+    yield 3.0
 
 
 def renders() -> Wait:
@@ -300,7 +313,7 @@ def bakes() -> Wait:
     yield from wait_until(lambda: (folder / "lpmm-bake.json").is_file() and _bake_over(), 500.0, "the bake ends")
     yield 1.0
     expect(len(list(folder.glob("*.png"))) == FRAMES, f"{len(list(folder.glob('*.png')))} frames were baked")
-    yield from hand.open_section("folder")
+    yield from found(hand.find("lpmm_bake_settings.folder", turns=30))
     picture("animators-bake", hand.area("VIEW_3D"))
     bpy.ops.wm.save_mainfile()
     yield 0.5

@@ -137,30 +137,6 @@ class Hand:
             yield _SETTLE
         raise LookupError(f"there is no button of {wanted} in the sidebar")
 
-    def open_section(self, wanted: str) -> Wait:
-        """Open the closed section at the sidebar's end that has a property, by a click on its header.
-
-        Raises:
-            LookupError: if none has it.
-        """
-        region = self.region("UI")
-        self.move(region.x + 0.6 * region.width, region.y + 0.5 * region.height)
-        for _click in range(60):
-            _xdotool("click", 5)
-            yield 0.03
-        yield _SETTLE
-        for y in range(region.y + 10, region.y + 160, 12):
-            for _attempt in ("open", "close again"):
-                self.move(region.x + 0.3 * region.width, y)
-                yield 0.1
-                yield from self.click()
-                try:
-                    yield from found(self.find(wanted, turns=1))
-                    return
-                except LookupError:
-                    continue
-        raise LookupError(f"no section has {wanted}")
-
     def hovered(self) -> str:
         """Return the data path of the property under the mouse in the sidebar, or ""."""
         with self.over("UI"):
