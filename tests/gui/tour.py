@@ -26,7 +26,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from bpy.types import Object
+from bpy.types import Area, Object, Region, Window
 from bpy_extras.view3d_utils import location_3d_to_region_2d
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -64,10 +64,10 @@ def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> Wait:
         yield 0.1
 
 
-def picture(name: str, *regions: object) -> None:
+def picture(name: str, *regions: Region | Area | Window, margins: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
     """Save a picture for the documentation."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    screenshot(PICTURES / f"{name}.jpg", *regions)
+    screenshot(PICTURES / f"{name}.jpg", *regions, margins=margins)
 
 
 def installs() -> Wait:
@@ -95,7 +95,8 @@ def looks_at_the_preferences() -> Wait:
     window = bpy.context.window_manager.windows[-1]
     expect(window.screen.areas[0].type == "PREFERENCES", "the preferences have no window")
     yield 2.0
-    picture("animators-preferences", window)
+    # Without the lines above, which tell where this machine keeps its files.
+    picture("animators-preferences", window, margins=(168, 226, 0, 90))
     expect(not bpy.ops.lpmm.install_gpu_runtime.poll(), "the GPU runtime would be installed without online access")
     with bpy.context.temp_override(window=window):
         bpy.ops.wm.window_close()

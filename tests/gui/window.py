@@ -153,18 +153,23 @@ def found(search: Iterator[float | tuple[float, float]]) -> Iterator[float]:
     raise LookupError("the search ended without an answer")
 
 
-def screenshot(path: Path, *regions: Region | Area | Window) -> None:
+def screenshot(path: Path, *regions: Region | Area | Window, margins: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
     """Save what the screen shows, or the smallest rectangle of it around some regions.
+
+    Args:
+        path: the picture; its ending says the format.
+        regions: what to show; nothing is the whole screen.
+        margins: pixels to leave out of the rectangle: left, top, right, bottom.
 
     Blender's own screenshot operator comes out black where OpenGL is done in software.
     """
     crop = []
     if regions:
         height = bpy.context.window_manager.windows[0].height
-        left, low = min(r.x for r in regions), min(r.y for r in regions)
-        right, high = max(r.x + r.width for r in regions), max(r.y + r.height for r in regions)
+        left, low = min(r.x for r in regions) + margins[0], min(r.y for r in regions) + margins[3]
+        right = max(r.x + r.width for r in regions) - margins[2]
+        high = max(r.y + r.height for r in regions) - margins[1]
         crop = ["-crop", f"{right - left}x{high - low}+{left}+{height - high}", "+repage"]
-    # A picture for people: JPEG if it is named so, without the chance grain that would make it large.
     subprocess.run(["import", "-window", "root", *crop, "-quality", "88", str(path)], check=True)
 
 
