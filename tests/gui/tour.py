@@ -215,7 +215,7 @@ def imports_a_preset() -> Wait:
     with hand.over():
         bpy.ops.lpmm.import_preset(filepath=str(path))
     yield 1.0
-    place = yield from found(hand.find(SMILE, turns=30))
+    place = yield from found(hand.find(SMILE, scroll=8))
     before = _picture_bytes()
     yield from hand.drag(place, (120.0, 0.0))
     value = rig()["preset:Crooked smile"]
@@ -314,7 +314,7 @@ def bakes() -> Wait:
     yield from wait_until(lambda: (folder / "lpmm-bake.json").is_file() and _bake_over(), 500.0, "the bake ends")
     yield 1.0
     expect(len(list(folder.glob("*.png"))) == FRAMES, f"{len(list(folder.glob('*.png')))} frames were baked")
-    yield from found(hand.find("lpmm_bake_settings.folder", turns=30))
+    yield from found(hand.find("lpmm_bake_settings.folder", scroll=40))
     picture("animators-bake", hand.area("VIEW_3D"))
     bpy.ops.wm.save_mainfile()
     yield 0.5

@@ -101,11 +101,12 @@ class Hand:
         _xdotool("mouseup", 1)
         yield _SETTLE
 
-    def find(self, wanted: str, turns: int = 12) -> Iterator[float | tuple[float, float]]:
-        """Find the button of a property in the sidebar by hovering, and by scrolling when it is out of sight.
+    def find(self, wanted: str, scroll: int = 0, turns: int = 6) -> Iterator[float | tuple[float, float]]:
+        """Find the button of a property in the sidebar by hovering, and by scrolling on when it is out of sight.
 
         Args:
             wanted: the end of the property's data path.
+            scroll: turns of the wheel before looking; then it is looked for from below, where new buttons appear.
             turns: how often to scroll on before giving up.
 
         Yields:
@@ -115,12 +116,17 @@ class Hand:
             LookupError: if there is no such button.
         """
         elsewhere = self.region("HEADER")
-        for _turn in range(turns):
-            self.move(elsewhere.x + 0.5 * elsewhere.width, elsewhere.y + 4)
-            yield _SETTLE
+        for turn in range(turns):
             region = self.region("UI")
             x = region.x + 0.6 * region.width
-            for y in range(region.y + region.height - 12, region.y + 8, -14):
+            self.move(x, region.y + 0.5 * region.height)
+            for _click in range(8 if turn else scroll):
+                _xdotool("click", 5)
+                yield 0.05
+            self.move(elsewhere.x + 0.5 * elsewhere.width, elsewhere.y + 4)
+            yield _SETTLE
+            places = range(region.y + 10, region.y + region.height - 8, 14)
+            for y in places if scroll else reversed(places):
                 self.move(x, y)
                 yield 0.04
                 if self.hovered().endswith(wanted):
@@ -130,11 +136,6 @@ class Hand:
                     if self.hovered().endswith(wanted):
                         yield x - 6, y
                         return
-            self.move(x, region.y + 0.5 * region.height)
-            for _click in range(8):
-                _xdotool("click", 5)
-                yield 0.05
-            yield _SETTLE
         raise LookupError(f"there is no button of {wanted} in the sidebar")
 
     def hovered(self) -> str:
