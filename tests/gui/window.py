@@ -119,7 +119,8 @@ class Hand:
         for turn in range(turns):
             region = self.region("UI")
             x = region.x + 0.6 * region.width
-            self.move(x, region.y + 0.5 * region.height)
+            # At the edge: over a list the wheel would scroll the list.
+            self.move(region.x + 3, region.y + 0.5 * region.height)
             for _click in range(8 if turn else scroll):
                 _xdotool("click", 5)
                 yield 0.05
