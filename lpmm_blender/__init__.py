@@ -14,6 +14,7 @@ from . import (
     data_panels,
     face_drop,
     face_gizmos,
+    gpu_runtime_operators,
     handlers,
     keying_set,
     operators,
@@ -33,6 +34,7 @@ from . import (
 # In the order in which they register; children of panels come after their parents.
 _PARTS = (
     preferences,
+    gpu_runtime_operators,
     operators,
     pair_sliders,
     pose_operators,

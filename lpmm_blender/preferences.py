@@ -8,6 +8,7 @@ import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 from bpy.types import AddonPreferences, Context
 
+from . import gpu_runtime
 from .runtime_session import RuntimeSettings, session
 
 
@@ -17,6 +18,7 @@ def apply_preferences(_self: object = None, _context: Context | None = None) -> 
     if addon is None or addon.preferences is None:
         return
     chosen = addon.preferences
+    home = user_folder()
     session().configure(
         RuntimeSettings(
             python=_path(chosen.runtime_python),
@@ -24,7 +26,8 @@ def apply_preferences(_self: object = None, _context: Context | None = None) -> 
             device=chosen.device,
             threads=chosen.threads or None,
             characters=chosen.portraits or None,
-            log=_log_folder() / "runtime.log",
+            log=(home or Path(tempfile.gettempdir())) / "runtime.log",
+            packages=gpu_runtime.installed_in(home) if home is not None and chosen.device != "cpu" else None,
         )
     )
 
@@ -34,7 +37,10 @@ class LPMM_Preferences(AddonPreferences):
 
     runtime_python: StringProperty(  # type: ignore[valid-type]
         name="Python for the Runtime",
-        description="An interpreter with numpy, onnxruntime and opencv; empty uses Blender's own",
+        description=(
+            "An interpreter with numpy, onnxruntime and opencv. "
+            "Empty uses Blender's own with what the extension brings, or the GPU runtime"
+        ),
         subtype="FILE_PATH",
         update=apply_preferences,
     )
@@ -42,7 +48,7 @@ class LPMM_Preferences(AddonPreferences):
         name="Device",
         items=[
             ("auto", "Automatic", "CUDA when it is there, else the CPU"),
-            ("cuda", "CUDA", "An NVIDIA GPU; needs a Python with onnxruntime-gpu"),
+            ("cuda", "CUDA", "An NVIDIA GPU; needs the GPU runtime, or a Python with onnxruntime-gpu"),
             ("cpu", "CPU", "Works everywhere"),
         ],
         default="auto",
@@ -81,17 +87,22 @@ class LPMM_Preferences(AddonPreferences):
         layout.prop(self, "threads")
         layout.prop(self, "portraits")
         layout.prop(self, "bundle_folder")
+        # Here, because its operators need this module.
+        from . import gpu_runtime_operators
+
+        gpu_runtime_operators.draw(layout, user_folder())
 
 
 def _path(text: str) -> Path | None:
     return Path(bpy.path.abspath(text)) if text else None
 
 
-def _log_folder() -> Path:
+def user_folder() -> Path | None:
+    """Return the add-on's folder in the user's files; a legacy add-on or a plain import has none."""
     try:
         return Path(bpy.utils.extension_path_user(__package__, create=True))
     except ValueError:
-        return Path(tempfile.gettempdir())  # Installed as a legacy add-on, which has no folder of its own.
+        return None
 
 
 register, unregister = bpy.utils.register_classes_factory((LPMM_Preferences,))

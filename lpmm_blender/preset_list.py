@@ -20,7 +20,7 @@ from .rig import PRESET_PREFIX, data_path, record_of
 
 _FEWEST_ROWS = 64
 _ROWS = 8
-_SLIDER_WIDTH = 2.75
+_SLIDER_WIDTH = 2.25
 _PREVIEW_SCALE = 6.0
 
 

@@ -39,6 +39,7 @@ class RuntimeSettings:
         threads: for the CPU; None lets the runtime choose.
         characters: how many portraits the runtime holds prepared at once; None is its own limit.
         log: the file that gets what the runtime says.
+        packages: a folder whose packages the runtime prefers, when no other Python is set.
     """
 
     python: Path | None = None
@@ -47,6 +48,7 @@ class RuntimeSettings:
     threads: int | None = None
     characters: int | None = None
     log: Path = Path(tempfile.gettempdir()) / "lpmm-runtime.log"
+    packages: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -259,11 +261,12 @@ class RuntimeSession:
 
     def _start(self) -> RuntimeClient:
         settings = self._settings
+        packages = [] if settings.packages is None else [settings.packages]
         missing = [name for name in _RUNTIME_MODULES if importlib.util.find_spec(name) is None]
-        if settings.python is None and missing:
+        if settings.python is None and missing and not packages:
             raise RuntimeStartError(
                 f"{sys.executable} has no {' and no '.join(missing)}: "
-                "choose a Python for the runtime in the add-on's preferences"
+                "install the zip that is made for this Blender, or choose a Python for the runtime in the preferences"
             )
         process = RuntimeProcess.start(
             log=settings.log,
@@ -272,7 +275,7 @@ class RuntimeSession:
             device=settings.device,
             threads=settings.threads,
             characters=settings.characters,
-            extra_paths=_module_folders() if settings.python is None else (),
+            extra_paths=(*packages, *_module_folders()) if settings.python is None else (),
         )
         client = RuntimeClient(process)
         self._process, self._client = process, client

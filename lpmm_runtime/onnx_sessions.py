@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The bundle's ONNX graphs as sessions on one device, checked when they are opened."""
 
+import contextlib
 import os
+import sys
 from collections.abc import Mapping
 from typing import Literal
 
@@ -50,6 +52,7 @@ class OnnxSessions:
         if device == "cuda" and not has_cuda:
             raise DeviceError("device cuda: this onnxruntime has no CUDA provider (install onnxruntime-gpu)")
         if device != "cpu" and has_cuda:
+            _find_cuda_libraries()
             self._sessions = self._open("cuda", threads)
             # onnxruntime falls back to the CPU without an exception where a driver or a library is missing.
             if all("CUDAExecutionProvider" in s.get_providers() for s in self._sessions.values()):
@@ -178,6 +181,15 @@ def _shape_fault(found: list[int | str | None], expected: Shape, fixed_image: bo
     if fixed_image and expected == _IMAGE and (not isinstance(found[3], int) or found[2] != found[3]):
         return "but its image must be a square of a fixed size"
     return None
+
+
+def _find_cuda_libraries() -> None:
+    """Load the CUDA libraries that pip installed, if there are any; onnxruntime alone looks in the system's folders."""
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is not None:
+        # It prints what it does not find, and our standard output belongs to the protocol.
+        with contextlib.redirect_stdout(sys.stderr):
+            preload()
 
 
 def _one_line(error: Exception) -> str:

@@ -1,0 +1,433 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tour of the add-on in a real window, from the zip on: what an animator does in the first ten minutes.
+
+    LPMM_TOUR_ZIP=dist/lpmm-….zip LPMM_TOUR_PHOTO=portrait.png LPMM_TOUR_OUT=tour BLENDER_USER_RESOURCES=tour/user \\
+        blender --factory-startup --no-window-focus --window-geometry 0 0 1400 1050 --python tests/gui/tour.py
+
+It installs the zip from disk, adds a face, drags a slider and a handle with a synthetic mouse, keys, plays, imports a
+preset, pushes down to the NLA, renders 240 frames while the viewport shows the plane, bakes, saves and reopens.
+Beside Blender 4.2 or later it needs an X screen that nothing else uses, for which Xvfb is good enough, `xdotool`, and
+ImageMagick's `import`. The zip has to be one for this Blender's Python (`python -m lpmm_blender.build --python 3.N`);
+nothing else is installed, and BLENDER_USER_RESOURCES keeps your own Blender's files out of it.
+
+LPMM_TOUR_OUT gets `report.json`, `console.txt`, a screenshot a step, and in `pictures/` those of docs/animators.md.
+Blender exits with 0 when every step did what it should and the console has no error. `test_tour.py` runs this under
+pytest where $LPMM_BLENDER names a Blender.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import bpy
+import numpy as np
+from bpy.types import Area, Object, Region, Window
+from bpy_extras.view3d_utils import location_3d_to_region_2d
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from window import Console, Hand, Wait, found, screenshot
+
+ZIP = Path(os.environ["LPMM_TOUR_ZIP"]).absolute()
+PHOTO = Path(os.environ["LPMM_TOUR_PHOTO"]).absolute()
+OUT = Path(os.environ["LPMM_TOUR_OUT"]).absolute()
+PICTURES = OUT / "pictures"
+PACKAGE = "bl_ext.user_default.lpmm"
+FRAMES = 240
+YAW = '["headYaw"]'
+SMILE = '["preset:Crooked smile"]'
+
+hand = Hand()
+
+
+def rig() -> Object:
+    """Return the tour's face; undo and reopening replace the object."""
+    return bpy.data.objects[PHOTO.stem]
+
+
+def expect(holds: bool, what: str) -> None:
+    """Fail the step unless something holds."""
+    if not holds:
+        raise AssertionError(what)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> Wait:
+    """Wait until something holds, and fail the step if it does not in time."""
+    end = time.monotonic() + seconds
+    while not holds():
+        expect(time.monotonic() < end, f"{what}: not after {seconds:g} s")
+        yield 0.1
+
+
+def picture(name: str, *regions: Region | Area | Window, margins: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
+    """Save a picture for the documentation."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    screenshot(PICTURES / f"{name}.jpg", *regions, margins=margins)
+
+
+def installs() -> Wait:
+    """Install from disk, with nothing set in the preferences."""
+    preferences = bpy.context.preferences
+    with hand.over():
+        bpy.ops.extensions.package_install_files(filepath=str(ZIP), repo="user_default", enable_on_install=True)
+    expect(PACKAGE in preferences.addons, "the extension is not enabled")
+    expect(preferences.addons[PACKAGE].preferences.runtime_python == "", "a Python is set")
+    # Open from the beginning, for its picture: nothing tells where the header of a closed section lies.
+    output = bpy.types.LPMM_PT_output
+    bpy.utils.unregister_class(output)
+    output.bl_options = set()
+    bpy.utils.register_class(output)
+    yield 1.0
+
+
+def looks_at_the_preferences() -> Wait:
+    """Open the add-on's preferences, where the GPU runtime waits for online access."""
+    with hand.over():
+        bpy.ops.screen.userpref_show("INVOKE_DEFAULT", section="ADDONS")
+    yield 1.0
+    bpy.context.window_manager.addon_search = "LPMM"
+    bpy.ops.preferences.addon_show(module=PACKAGE)
+    window = bpy.context.window_manager.windows[-1]
+    expect(window.screen.areas[0].type == "PREFERENCES", "the preferences have no window")
+    yield 2.0
+    # Without the lines above, which tell where this machine keeps its files.
+    picture("animators-preferences", window, margins=(168, 226, 0, 90))
+    expect(not bpy.ops.lpmm.install_gpu_runtime.poll(), "the GPU runtime would be installed without online access")
+    with bpy.context.temp_override(window=window):
+        bpy.ops.wm.window_close()
+    yield 1.0
+
+
+def adds_a_face() -> Wait:
+    """Choose a portrait; the runtime starts from the zip alone."""
+    bpy.data.batch_remove([*bpy.data.objects, *bpy.data.collections])
+    with hand.over():
+        bpy.ops.lpmm.add_face(filepath=str(PHOTO), camera=True)
+    space = hand.area("VIEW_3D").spaces.active
+    space.show_region_ui = True
+    space.region_3d.view_perspective = "CAMERA"
+    yield 1.0
+    hand.region("UI").active_panel_category = "LPMM"
+    bpy.context.scene.frame_end = FRAMES
+    session = _session()
+    expect(session.running, "the runtime does not run")
+    maps = Path(f"/proc/{session.process.pid}/maps").read_text()
+    libraries = {line.split()[-1] for line in maps.splitlines() if "onnxruntime" in line}
+    expect(bool(libraries), "the runtime runs without onnxruntime")
+    user = bpy.utils.resource_path("USER")
+    expect(all(path.startswith(user) for path in libraries), f"onnxruntime is not the zip's: {sorted(libraries)}")
+    yield 1.0
+
+
+def drags_a_slider() -> Wait:
+    """Turn the head with the mouse on the slider."""
+    start = yield from found(hand.find(YAW))
+    before = _picture_bytes()
+    yield from hand.drag(start, (45.0, 0.0))
+    yaw = rig()["headYaw"]
+    expect(yaw > 2.0, f"headYaw is {yaw} after the drag")
+    yield from wait_until(lambda: _picture_bytes() != before, 20.0, "the picture follows the slider")
+    yield 1.0
+    picture("animators-slider", hand.area("VIEW_3D"))
+
+
+def drags_a_handle() -> Wait:
+    """Pull at the corner of the mouth in the picture."""
+    bpy.context.window_manager.lpmm_show_handles = True
+    hand.area("VIEW_3D").tag_redraw()
+    yield 1.5
+    before = _pose()
+    start = _handle_on_screen("Mouth Corner Left")
+    yield from hand.drag(start, (14.0, 22.0))
+    yield 1.5
+    moved = {name: value for name, value in _pose().items() if value != before[name]}
+    expect(bool(moved), "no slider moved with the handle")
+    hand.move(*start)
+    yield 0.5
+    picture("animators-handles", hand.area("VIEW_3D"))
+    bpy.context.window_manager.lpmm_show_handles = False
+    with hand.over():
+        bpy.ops.ed.undo()
+    yield 1.0
+    expect(_pose() == before, "undo does not bring the pose back")
+
+
+def keys() -> Wait:
+    """Key with I over the slider, and the whole face with the button."""
+    scene = bpy.context.scene
+    start = yield from found(hand.find(YAW))
+    for frame, by in ((1, -90.0), (120, 130.0), (FRAMES, -70.0)):
+        scene.frame_set(frame)
+        yield 0.5
+        yield from hand.drag(start, (by, 0.0))
+        hand.move(*start)
+        yield 0.3
+        yield from hand.press("i")
+    expect(_key_frames(YAW) == [1, 120, FRAMES], f"headYaw has keys at {_key_frames(YAW)}")
+    with hand.over():
+        bpy.ops.lpmm.key_sliders(which="ALL")
+    expect(_key_frames('["jawOpen"]') == [FRAMES], "Key All does not key the jaw")
+    yield 0.5
+
+
+def plays() -> Wait:
+    """Play; the picture moves along."""
+    scene = bpy.context.scene
+    scene.frame_set(1)
+    yield 0.5
+    seen: set[int] = set()
+    frames: set[int] = set()
+    with hand.over():
+        bpy.ops.screen.animation_play()
+
+    def moves() -> bool:
+        seen.add(_picture_bytes())
+        frames.add(scene.frame_current)
+        return len(seen) > 8 and len(frames) > 8
+
+    yield from wait_until(moves, 120.0, "nine frames and nine pictures are played")
+    with hand.over():
+        bpy.ops.screen.animation_cancel(restore_frame=False)
+    yield 0.5
+
+
+def imports_a_preset() -> Wait:
+    """Import a preset from a file, use its slider, and look at the list."""
+    path = OUT / "crooked-smile.json"
+    path.write_text(
+        json.dumps(
+            {
+                "format": "lpmm-preset",
+                "format_version": 1,
+                "name": "Crooked smile",
+                "description": "One corner up.",
+                "controls": {"mouthSmileLeft": 1.0, "browDownRight": 0.6, "jawOpen": 0.15},
+                "params": {},
+            }
+        )
+    )
+    bpy.context.scene.frame_set(120)
+    with hand.over():
+        bpy.ops.lpmm.import_preset(filepath=str(path))
+    yield 1.0
+    place = yield from found(hand.find(SMILE, scroll=8))
+    before = _picture_bytes()
+    yield from hand.drag(place, (120.0, 0.0))
+    value = rig()["preset:Crooked smile"]
+    expect(0.0 < value <= 1.0, f"the preset's slider is at {value}")
+    rig()["preset:Crooked smile"] = 1.0
+    rig().update_tag()
+    yield from wait_until(lambda: _picture_bytes() != before, 20.0, "the picture follows the preset")
+    # The thumbnails are rendered one by one, after the picture.
+    yield 12.0
+    picture("animators-presets", hand.area("VIEW_3D"))
+
+
+def pushes_down() -> Wait:
+    """Push the action down, and lay the preset over it as a strip of its own."""
+    face = rig()
+    animator = bpy.data.workspaces["Animation"]
+    hand.window.workspace = animator
+    yield 1.5
+    hand.area("DOPESHEET_EDITOR").spaces.active.mode = "ACTION"
+    yield 0.5
+    with hand.over(area="DOPESHEET_EDITOR"):
+        bpy.ops.action.push_down()
+    animated = face.animation_data
+    expect(len(animated.nla_tracks) == 1 and animated.action is None, "the action was not pushed down")
+    for frame, value in ((60, 0.0), (100, 1.0), (140, 1.0), (180, 0.0)):
+        face["preset:Crooked smile"] = value
+        face.keyframe_insert(SMILE, frame=frame)
+    # The editor learns of the new action when it is drawn.
+    hand.area("DOPESHEET_EDITOR").tag_redraw()
+    yield 1.5
+    with hand.over(area="DOPESHEET_EDITOR"):
+        bpy.ops.action.push_down()
+    expect(len(animated.nla_tracks) == 2, "there are not two tracks")
+    for track, name in zip(animated.nla_tracks, ("Head turn", "Crooked smile"), strict=True):
+        track.name = track.strips[0].name = name
+    over = animated.nla_tracks[1].strips[0]
+    over.blend_type, over.extrapolation = "COMBINE", "NOTHING"
+    hand.area("DOPESHEET_EDITOR").ui_type = "NLA_EDITOR"
+    yield 0.5
+    with hand.over(area="NLA_EDITOR"):
+        bpy.ops.nla.view_all()
+    bpy.context.scene.frame_set(120)
+    camera = next(area for area in hand.window.screen.areas if area.type == "VIEW_3D")
+    for area in hand.window.screen.areas:
+        if area.type == "VIEW_3D":
+            area.spaces.active.shading.color_type, area.spaces.active.shading.light = "TEXTURE", "FLAT"
+            area.spaces.active.region_3d.view_perspective = "CAMERA"
+    yield 2.0
+    expect(abs(rig()["preset:Crooked smile"] - 1.0) < 1e-3, "the strip does not play")
+    picture("animators-nla", hand.area("NLA_EDITOR"), camera)
+    hand.window.workspace = bpy.data.workspaces["Layout"]
+    yield 1.0
+    # A render locks the interface: the viewport has to be drawn before, to show the plane meanwhile.
+    hand.area("VIEW_3D").tag_redraw()
+    yield 3.0
+
+
+def renders() -> Wait:
+    """Render the animation in the window, small, while the viewport shows the plane."""
+    scene = bpy.context.scene
+    scene.render.engine = "CYCLES"
+    scene.cycles.samples, scene.cycles.use_denoising = 1, False
+    scene.render.resolution_percentage = max(1, round(100 * 96 / scene.render.resolution_x))
+    scene.render.image_settings.file_format = "PNG"
+    scene.render.filepath = str(OUT / "render" / "####")
+    with hand.over():
+        bpy.ops.render.render("INVOKE_DEFAULT", animation=True)
+    yield 8.0
+    screenshot(OUT / "rendering.png")
+    done = OUT / "render"
+    yield from wait_until(lambda: len(list(done.glob("*.png"))) == FRAMES, 500.0, f"{FRAMES} frames are rendered")
+    yield from wait_until(lambda: not bpy.app.is_job_running("RENDER"), 30.0, "the render ends")
+    moved = {path.read_bytes() for path in done.glob("*.png")}
+    # The head is never at rest before the last key; only pictures as small as these may be alike now and then.
+    expect(len(moved) > 0.8 * FRAMES, f"only {len(moved)} of {FRAMES} rendered frames differ")
+    for window in list(bpy.context.window_manager.windows)[1:]:
+        with bpy.context.temp_override(window=window):
+            bpy.ops.wm.window_close()
+    scene.render.resolution_percentage = 100
+    yield 1.0
+
+
+def saves() -> Wait:
+    """Save, which a bake with relative paths wants."""
+    bpy.ops.wm.save_as_mainfile(filepath=str(OUT / "tour.blend"))
+    yield 0.5
+
+
+def bakes() -> Wait:
+    """Bake the face; the plane shows the sequence then."""
+    with hand.over():
+        bpy.ops.lpmm.bake_face("INVOKE_DEFAULT")
+    folder = OUT / "lpmm_bake" / "tour" / PHOTO.stem
+    yield from wait_until(lambda: len(list(folder.glob("*.png"))) > 20, 120.0, "the bake begins")
+    screenshot(OUT / "baking.png")
+    yield from wait_until(lambda: (folder / "lpmm-bake.json").is_file() and _bake_over(), 500.0, "the bake ends")
+    yield 1.0
+    expect(len(list(folder.glob("*.png"))) == FRAMES, f"{len(list(folder.glob('*.png')))} frames were baked")
+    yield from found(hand.find("lpmm_bake_settings.folder", scroll=40))
+    picture("animators-bake", hand.area("VIEW_3D"))
+    bpy.ops.wm.save_mainfile()
+    yield 0.5
+
+
+def reopens() -> Wait:
+    """Open the saved file again; the bake is shown, and Live switches back."""
+    bpy.ops.wm.open_mainfile(filepath=str(OUT / "tour.blend"))
+    yield 2.0
+    expect(len(rig().animation_data.nla_tracks) == 2, "the strips are gone")
+    bpy.context.view_layer.objects.active = rig()
+    with hand.over():
+        bpy.ops.lpmm.show_live()
+    bpy.context.scene.frame_set(30)
+    yield from wait_until(lambda: _session().running, 60.0, "the runtime runs for the reopened file")
+    yield 3.0
+    expect(_session().status.fault == "", _session().status.fault)
+
+
+STEPS: tuple[Callable[[], Wait], ...] = (
+    installs,
+    looks_at_the_preferences,
+    adds_a_face,
+    drags_a_slider,
+    drags_a_handle,
+    keys,
+    plays,
+    imports_a_preset,
+    pushes_down,
+    renders,
+    saves,
+    bakes,
+    reopens,
+)
+
+
+def _session() -> object:
+    return sys.modules[f"{PACKAGE}.runtime_session"].session()
+
+
+def _bake_over() -> bool:
+    return sys.modules[f"{PACKAGE}.bake_operators"].current_bake() is None
+
+
+def _picture_bytes() -> int:
+    """Return a number that changes with the picture on the plane."""
+    image = rig()["lpmm_image"]
+    values = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(values)
+    return hash(values.tobytes())
+
+
+def _pose() -> dict[str, float]:
+    return {name: value for name, value in rig().items() if isinstance(value, float)}
+
+
+def _key_frames(path: str) -> list[int]:
+    channels = import_module(f"{PACKAGE}.action_channels")
+    uses = channels.action_uses(rig())
+    curves = [curve for use in uses for collection in channels.curves_of_use(use) for curve in collection]
+    return [round(point.co.x) for curve in curves if curve.data_path == path for point in curve.keyframe_points]
+
+
+def _handle_on_screen(name: str) -> tuple[float, float]:
+    drag = import_module(f"{PACKAGE}.face_drag")
+    gizmos = import_module(f"{PACKAGE}.face_gizmos")
+    request = gizmos.request_of(rig(), bpy.context.view_layer.depsgraph)
+    landmarks = drag.placed_landmarks(*drag.model_and_pose(rig(), request))
+    place = drag.handle_place(landmarks, drag.HANDLES[name])
+    region = hand.region("WINDOW")
+    point = drag.face_plane(rig()).point((float(place[0]), float(place[1])))
+    x, y = location_3d_to_region_2d(region, hand.area("VIEW_3D").spaces.active.region_3d, point)
+    return region.x + x, region.y + y
+
+
+def walk(console: Console) -> Iterator[float]:
+    """Walk the tour and write the report."""
+    report: dict[str, object] = {"blender": bpy.app.version_string, "python": sys.version.split()[0], "steps": []}
+    failed = ""
+    for step in STEPS:
+        begun = time.monotonic()
+        try:
+            yield from step()
+        except Exception:
+            failed = f"{step.__name__}: {traceback.format_exc()}"
+        screenshot(OUT / f"{step.__name__}.png")
+        report["steps"].append({"step": step.__name__, "seconds": round(time.monotonic() - begun, 1)})
+        console.say(f"{'FAILED' if failed else 'ok'} {step.__name__} ({time.monotonic() - begun:.1f} s)")
+        if failed:
+            break
+    report["failed"], report["console"] = failed, console.faults()
+    (OUT / "report.json").write_text(json.dumps(report, indent=2))
+    for line in (failed, *report["console"]):
+        if line:
+            console.say(line)
+
+
+def main() -> None:
+    """Begin when the window is up."""
+    bpy.context.preferences.view.show_splash = False
+    OUT.mkdir(parents=True, exist_ok=True)
+    console = Console(OUT / "console.txt")
+    tour = walk(console)
+
+    def tick() -> float | None:
+        wait = next(tour, None)
+        if wait is None:
+            report = json.loads((OUT / "report.json").read_text())
+            bpy.ops.preferences.addon_disable(module=PACKAGE)
+            os._exit(1 if report["failed"] or report["console"] else 0)
+        return wait
+
+    bpy.app.timers.register(tick, first_interval=2.0, persistent=True)
+
+
+main()
