@@ -149,7 +149,9 @@ for path in sorted({line.split()[-1] for line in maps.splitlines() if line.endsw
 def test_installed_as_an_extension_it_makes_a_face(
     extension: Path, tiny_bundle: Path, portrait: Path, tmp_path: Path
 ) -> None:
-    result = run_python(INSTALLED, extension, tiny_bundle, portrait, BLENDER_USER_RESOURCES=str(tmp_path))
+    result = run_python(
+        INSTALLED, extension, tiny_bundle, portrait, BLENDER_USER_RESOURCES=str(tmp_path), PYTHONPATH=""
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     said = dict(line.split(" ", 1) for line in result.stdout.splitlines() if line[:3] in {"RUN", "LOG", "STA"})
     assert said["RUNTIME"].startswith(str(tmp_path))
