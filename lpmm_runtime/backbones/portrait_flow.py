@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lpmm_runtime.backbones.facial_layers import draw_mouth, lid_displacement, source_lids
+from lpmm_runtime.backbones.lid_layer import lid_displacement, source_lids
 from lpmm_runtime.backbones.matte import settled_matte
+from lpmm_runtime.backbones.mouth_layer import PortraitMouth, draw_mouth, portrait_mouth
 from lpmm_runtime.errors import BundleError
 from lpmm_runtime.onnx_sessions import OnnxSessions
 from lpmm_runtime.portrait import as_batch, resize
@@ -30,11 +31,12 @@ _PLATE_MARGIN = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """A portrait at one size: the crop [s, s, 3], its matte [s, s] and the background plate [s, s, 3]."""
+    """A portrait at one size: the crop [s, s, 3], its matte [s, s], the background plate [s, s, 3] and the mouth."""
 
     crop: Array
     alpha: Array
     plate: Array
+    mouth: PortraitMouth
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,7 @@ def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     crop = np.ascontiguousarray(np.clip(resize(identity.crop, size, size), 0.0, 1.0), np.float32)
     # Enlarged exactly as frames' mattes are: where nothing moves the two must not differ.
     alpha = _decided(_enlarged(identity.features["source_alpha"][0].transpose(1, 2, 0), size)[..., 0])
-    return Canvas(crop, alpha, background_plate(crop, alpha))
+    return Canvas(crop, alpha, background_plate(crop, alpha), portrait_mouth(crop, identity.landmarks))
 
 
 def background_plate(crop: Array, alpha: Array) -> Array:
@@ -158,7 +160,7 @@ def _compose(
     moved = cv2.remap(canvas.crop, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     shown = np.clip(wide[..., 5:6], 0.0, 1.0)
     head = shown * np.clip(moved, 0.0, 1.0) + (1.0 - shown) * np.clip(wide[..., 2:5], 0.0, 1.0)
-    draw_mouth(head, canvas.crop, source, target)
+    draw_mouth(head, canvas.crop, canvas.mouth, source, target, place)
     matte = _decided(wide[..., 6:7])
     frame = matte * head + (1.0 - matte) * canvas.plate
     change = _change(place, pixel, wide[..., 5], matte[..., 0], canvas.alpha)

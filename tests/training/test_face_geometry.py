@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.backbones.facial_layers import lid_displacement, source_lids
+from lpmm_runtime.backbones.lid_layer import lid_displacement, source_lids
 from lpmm_runtime.backbones.portrait_flow import background_plate
 from training.backbones.face_geometry import landmark_flow, line_maps, with_lids, with_source_lids
 from training.synth.facekit import FaceKit

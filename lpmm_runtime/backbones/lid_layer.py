@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Layers that no small network draws sharply: lids that slide over the eyes, and the inside of an opening mouth."""
+"""What no small network draws sharply: lids that slide over the eyes."""
 
-from collections.abc import Sequence
-
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,9 +15,6 @@ _EYES = ((landmarks68.EYE_RIGHT, (17, 18, 19, 20, 21)), (landmarks68.EYE_LEFT, (
 _UPPER_MARGIN, _LOWER_MARGIN = 0.08, 0.06
 # A lid change below this, in eye widths, is not worth a layer.
 _LEAST_CHANGE = 0.004
-# An inner-lip gap that grows by less than the first (in interocular distances) shows no more of the mouth.
-_MOUTH_FROM, _MOUTH_FULL = 0.015, 0.06
-_CAVITY = np.array([0.20, 0.085, 0.08], np.float32)
 
 
 def source_lids(source: Array, target: Array) -> Array:
@@ -118,83 +112,3 @@ def _sorted(points: Array) -> tuple[Array, Array]:
     # Equal abscissae would leave the line undefined.
     x = np.maximum.accumulate(x + 1e-4 * np.arange(len(x)))
     return x, points[order, 1].astype(np.float64)
-
-
-def draw_mouth(head: Array, crop: Array, source: Array, target: Array) -> None:
-    """Draw the inside of a mouth that opens wider than the portrait's, in place.
-
-    The dark of the mouth, and the portrait's own teeth where it shows any: they stay with the upper lip and keep
-    their size; never on the lower lip.
-
-    Args:
-        head: [s, s, 3], the moved head; crop: [s, s, 3], the portrait.
-        source, target: landmarks [68, 2] in the unit square.
-    """
-    size = len(head)
-    distance = float(np.linalg.norm(source[45] - source[36])) + 1e-9
-    grown = (_gap(target) - _gap(source)) / distance
-    strength = float(np.clip((grown - _MOUTH_FROM) / (_MOUTH_FULL - _MOUTH_FROM), 0.0, 1.0))
-    if strength == 0.0:
-        return
-    inner = target[60:68] * size
-    low, high = np.floor(inner.min(axis=0)).astype(int) - 3, np.ceil(inner.max(axis=0)).astype(int) + 4
-    rows = slice(max(0, low[1]), min(size, high[1]))
-    columns = slice(max(0, low[0]), min(size, high[0]))
-    if rows.start >= rows.stop or columns.start >= columns.stop:
-        return
-    area = head[rows, columns]
-    region = _filled(inner, (rows, columns))
-    soft = max(0.6, 0.004 * size)
-    region = cv2.GaussianBlur(region, (0, 0), soft)
-    top, bottom = inner[1:4].mean(axis=0), inner[5:8].mean(axis=0)
-    y, x = np.mgrid[rows, columns].astype(np.float32) + np.float32(0.5)
-    axis = bottom - top
-    depth = np.clip(((x - top[0]) * axis[0] + (y - top[1]) * axis[1]) / max(float(axis @ axis), 1.0), 0.0, 1.0)
-    skin = crop[_row(source[30, 1], size), _row(source[30, 0], size)]
-    light = np.float32(np.clip(skin.mean() / 0.6, 0.25, 1.3))
-    grey = float(np.ptp(crop.reshape(-1, 3)[:: max(1, size * size // 4096)], axis=1).mean()) < 0.01
-    cavity = np.full(3, _CAVITY.mean(), np.float32) if grey else _CAVITY
-    shade = 1.2 - 0.7 * np.exp(-(((depth - 0.42) / 0.3) ** 2))
-    inside = cavity * light * shade[..., None].astype(np.float32)
-    teeth, cover = _upper_teeth(crop, source * size, inner, x, y)
-    inside = inside * (1 - cover) + teeth * cover
-    weight = (strength * region)[..., None]
-    area += weight * (inside - area)
-
-
-def _upper_teeth(crop: Array, source: Array, inner: Array, x: Array, y: Array) -> tuple[Array, Array]:
-    """Return the portrait's mouth interior carried with the upper lip [h, w, 3], and how far it covers [h, w, 1]."""
-    size = len(crop)
-    old = source[60:68]
-    axis_old, axis_new = old[4] - old[0], inner[4] - inner[0]
-    width_old, width_new = float(np.linalg.norm(axis_old)) + 1e-6, float(np.linalg.norm(axis_new)) + 1e-6
-    axis_old, axis_new = axis_old / width_old, axis_new / width_new
-    down_old, down_new = np.array([-axis_old[1], axis_old[0]]), np.array([-axis_new[1], axis_new[0]])
-    lip_old, lip_new = old[1:4].mean(axis=0), inner[1:4].mean(axis=0)
-    scale = width_old / width_new
-    along = ((x - lip_new[0]) * axis_new[0] + (y - lip_new[1]) * axis_new[1]) * scale
-    across = (x - lip_new[0]) * down_new[0] + (y - lip_new[1]) * down_new[1]
-    from_x = (lip_old[0] + along * axis_old[0] + across * down_old[0] - 0.5).astype(np.float32)
-    from_y = (lip_old[1] + along * axis_old[1] + across * down_old[1] - 0.5).astype(np.float32)
-    teeth = cv2.remap(crop, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    shown = _filled(old, (slice(0, size), slice(0, size)))
-    shown = cv2.erode(shown, np.ones((3, 3), np.uint8)) if size >= 192 else shown
-    cover = cv2.remap(shown, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return teeth, cv2.GaussianBlur(cover, (0, 0), max(0.6, 0.003 * size))[..., None]
-
-
-def _filled(polygon: Array, patch: Patch) -> Array:
-    rows, columns = patch
-    area = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
-    points = np.round((polygon - np.array([columns.start, rows.start]) - 0.5) * 16).astype(np.int32)
-    cv2.fillPoly(area, [points], 255, cv2.LINE_AA, 4)
-    return area.astype(np.float32) / np.float32(255)
-
-
-def _gap(landmarks: Array) -> float:
-    pairs: Sequence[tuple[int, int]] = ((61, 67), (62, 66), (63, 65))
-    return float(np.mean([np.linalg.norm(landmarks[a] - landmarks[b]) for a, b in pairs]))
-
-
-def _row(share: float, size: int) -> int:
-    return int(np.clip(share * size, 0, size - 1))

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inside of an opening mouth: the portrait's own teeth where it shows any, else drawn ones; tongue, and the dark.
+
+Upper teeth sit in the skull and keep their size, lower teeth and tongue follow the lower lip. All lengths are in
+interocular distances (outer eye corners), so a mouth looks the same at every size.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Patch = tuple[slice, slice]
+
+# An inner-lip gap that grows by less than the first shows no more of the mouth.
+_GROWN_FROM, _GROWN_FULL = 0.015, 0.06
+# A portrait's lips that are nearer to each other show nothing of its mouth.
+_SHOWS = 0.02
+_DARK = np.array([0.17, 0.07, 0.065], np.float32)
+_TONGUE = np.array([0.55, 0.25, 0.24], np.float32)
+_TEETH = np.array([0.89, 0.82, 0.71], np.float32)
+# Where the incisors end below the upper lip of a mouth at rest, and how far the arch reaches to either side.
+_INCISORS, _ARCH = 0.042, 0.30
+# Borders between teeth from the middle outwards; the further ones are seen from the side.
+_BORDERS = np.array([0.0, 0.088, 0.158, 0.222, 0.268, 0.300], np.float32)
+# How far lower teeth show above the lower lip of a wide mouth, and how far to either side.
+_LOWER_TEETH, _LOWER_ARCH = 0.02, 0.16
+_EYE_WHITE, _LIGHT_HUE = 0.72, 0.6
+_UPPER_INNER, _LOWER_INNER = (60, 61, 62, 63, 64), (64, 65, 66, 67, 60)
+_OUTER = tuple(range(48, 60))
+_NOSE_BASE = (31, 32, 33, 34, 35)
+
+
+@dataclass(frozen=True, eq=False)
+class PortraitMouth:
+    """What a portrait says of its mouth, at one size.
+
+    Attributes:
+        inside: [s, s] in [0, 1], what of the mouth's inside the portrait shows.
+        teeth: [s, s] in [0, 1], its teeth.
+        light: [3], how bright white is in its light.
+        grey: whether the portrait has no colours.
+    """
+
+    inside: Array
+    teeth: Array
+    light: Array
+    grey: bool
+
+
+def portrait_mouth(crop: Array, landmarks: Array) -> PortraitMouth:
+    """Return what a portrait [s, s, 3] in [0, 1] says of its mouth; `landmarks` [68, 2] are in the unit square."""
+    size = len(crop)
+    grey = float(np.ptp(crop.reshape(-1, 3)[:: max(1, size * size // 4096)], axis=1).mean()) < 0.01
+    inside = _shown_inside(crop, landmarks)
+    return PortraitMouth(inside, _teeth(crop, inside, landmarks), _light(crop, landmarks), grey)
+
+
+def _light(crop: Array, landmarks: Array) -> Array:
+    """Skin says how bright the light is only if its own colour is known; eye-white does, where an eye is open."""
+    size = len(crop)
+    row, column = (int(np.clip(share * size, 0, size - 1)) for share in (landmarks[30, 1], landmarks[30, 0]))
+    light = np.full(3, np.clip(crop[row, column].mean() / 0.75, 0.2, 1.0), np.float32)
+    eyes = np.zeros((size, size), np.uint8)
+    for start in (36, 42):
+        cv2.fillPoly(eyes, [np.round(landmarks[start : start + 6] * size - 0.5).astype(np.int32)], 1)
+    seen = crop[eyes > 0]
+    if len(seen) >= 40:
+        brightness = seen.mean(axis=1)
+        whites = seen[brightness >= np.quantile(brightness, 0.8)].mean(axis=0) / _EYE_WHITE
+        # Eye-white is bluer than teeth are: only some of its hue is the light's.
+        light = np.maximum(light, whites.mean() + _LIGHT_HUE * (whites - whites.mean()))
+    return np.asarray(np.clip(light, 0.2, 1.0), np.float32)
+
+
+def _shown_inside(crop: Array, landmarks: Array) -> Array:
+    """Return [s, s]: the inner lips' polygon, settled by colour, for a reader of landmarks cuts into teeth."""
+    size = len(crop)
+    whole = (slice(0, size), slice(0, size))
+    distance = _interocular(landmarks) * size
+    nothing = np.zeros((size, size), np.float32)
+    if _gap(landmarks) < _SHOWS * _interocular(landmarks):
+        return nothing
+    polygon = _filled(inner_lips(landmarks) * size, whole)
+    outer = _filled(landmarks[list(_OUTER)] * size, whole) > 0.5
+    reach = max(1, round(0.03 * distance))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    core = (polygon > 0.5).astype(np.uint8)
+    sure = cv2.erode(core, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))) > 0
+    near = (cv2.dilate(core, kernel) > 0) & outer
+    lips = cv2.dilate(outer.astype(np.uint8), kernel) > 0
+    if not sure.any() or not (lips & ~near).any():
+        return polygon
+    labels = np.full((size, size), cv2.GC_BGD, np.uint8)
+    labels[near] = cv2.GC_PR_BGD
+    labels[core > 0] = cv2.GC_PR_FGD
+    labels[sure] = cv2.GC_FGD
+    rows, columns = np.nonzero(lips)
+    box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+    part = np.ascontiguousarray(labels[box])
+    picture = np.round(255.0 * np.clip(crop[box], 0.0, 1.0)).astype(np.uint8)
+    # Its clustering draws random numbers: the same portrait must get the same mouth.
+    cv2.setRNGSeed(0)
+    cv2.grabCut(
+        np.ascontiguousarray(picture), part, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK
+    )
+    cut = nothing
+    cut[box] = np.isin(part, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(cut, (0, 0), max(0.6, 0.003 * size)), np.float32)
+
+
+def _teeth(crop: Array, inside: Array, landmarks: Array) -> Array:
+    """Return [s, s]: what of a mouth's inside is about as bright as lips, or brighter, and less red."""
+    size = len(crop)
+    outer = _filled(landmarks[list(_OUTER)] * size, (slice(0, size), slice(0, size)))
+    lips = crop[(outer > 0.9) & (inside < 0.05)]
+    if not len(lips) or inside.max() < 0.5:
+        return np.zeros_like(inside)
+    lip = np.median(lips, axis=0)
+    bright = _step(crop.mean(axis=-1) / max(float(lip.mean()), 0.02), 0.75, 1.0)
+    pale = _step(
+        (crop[..., 1] + crop[..., 2]) / (2.0 * crop[..., 0] + 1e-3) - (lip[1] + lip[2]) / (2 * lip[0] + 1e-3),
+        -0.02,
+        0.05,
+    )
+    if float(lip.max() - lip.min()) < 0.02:
+        pale = _step(crop.mean(axis=-1) / max(float(lip.mean()), 0.02), 1.0, 1.25)
+    teeth = cv2.GaussianBlur(inside * bright * pale, (0, 0), max(0.6, 0.004 * size))
+    enough = float(_step(np.float32(teeth.sum() / (_interocular(landmarks) * size) ** 2), 0.004, 0.012))
+    return np.asarray(enough * np.clip(1.6 * teeth, 0.0, 1.0), np.float32)
+
+
+def draw_mouth(
+    head: Array, crop: Array, mouth: PortraitMouth, source: Array, target: Array, place: Array | None = None
+) -> None:
+    """Draw the inside of a mouth that opens wider than the portrait's, in place.
+
+    Args:
+        head: [s, s, 3], the moved head; crop: [s, s, 3], the portrait; mouth: what it says of its mouth.
+        source, target: landmarks [68, 2] in the unit square.
+        place: [s, s, 2], where in the portrait, in pixels, the moved head's pixels come from.
+    """
+    size = len(head)
+    unit = _interocular(source) * size
+    grown = (_gap(target) - _gap(source)) * size / unit
+    strength = float(np.clip((grown - _GROWN_FROM) / (_GROWN_FULL - _GROWN_FROM), 0.0, 1.0))
+    if strength == 0.0 or unit < 4.0:
+        return
+    outline = inner_lips(target) * size
+    room = round(0.06 * unit) + 3
+    low, high = np.floor(outline.min(axis=0)).astype(int) - room, np.ceil(outline.max(axis=0)).astype(int) + room
+    rows, columns = slice(max(0, low[1]), min(size, high[1])), slice(max(0, low[0]), min(size, high[0]))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return
+    region = _filled(outline, (rows, columns))
+    if place is not None:
+        # The portrait's teeth that the lips' motion dragged along must go, too.
+        from_x, from_y = (np.ascontiguousarray(place[rows, columns, axis], np.float32) for axis in (0, 1))
+        region = np.maximum(region, cv2.remap(mouth.inside, from_x, from_y, cv2.INTER_LINEAR))
+    region = cv2.GaussianBlur(region, (0, 0), max(0.6, 0.004 * size))
+    y, x = np.mgrid[rows, columns].astype(np.float32) + np.float32(0.5)
+    inside = _inside(crop, mouth, source * size, target * size, x, y, unit)
+    # Lips shade what is behind them.
+    shade = cv2.GaussianBlur(region, (0, 0), 0.035 * unit)
+    inside *= np.clip(0.25 + 0.95 * shade, 0.0, 1.0)[..., None]
+    area = head[rows, columns]
+    area += (strength * region)[..., None] * (inside - area)
+
+
+def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: Array, y: Array, unit: float) -> Array:
+    """Return what is behind the lips at the pixels (x, y), [h, w, 3]; landmarks are in pixels."""
+    opened = _gap(target) / unit
+    light = mouth.light.mean() if mouth.grey else mouth.light
+    dark, tongue_colour, teeth_colour = (
+        light * (np.full(3, colour.mean(), np.float32) if mouth.grey else colour) for colour in (_DARK, _TONGUE, _TEETH)
+    )
+    corners, lower = target[64] - target[60], target[65:68].mean(axis=0)
+    along, below = _frame(x, y, lower, corners, unit)
+    above = -below
+    result = np.ones((*x.shape, 3), np.float32) * dark
+    # The tongue: a dome that rises behind the lower teeth, darker towards the throat.
+    rise = 0.55 * opened
+    width = max(0.6 * float(np.linalg.norm(corners)) / unit, 1e-3)
+    dome = 1.0 - (along / (0.62 * width)) ** 2 - (np.maximum(above, 0.0) / max(rise, 1e-3)) ** 2
+    groove = 1.0 - 0.1 * np.exp(-((along / 0.035) ** 2))
+    lit = (0.3 + 0.7 * np.clip(dome, 0.0, 1.0)) * groove * (0.8 + 0.2 * _step(above, 0.0, 0.06))
+    cover = _step(dome, 0.0, 0.5) * _step(np.float32(opened), 0.10, 0.22)
+    result = _over(result, tongue_colour * lit[..., None], cover)
+    # The lower teeth, in the jaw.
+    edge = _LOWER_TEETH * float(_step(np.float32(opened), 0.10, 0.30)) * (1.0 - (along / _LOWER_ARCH) ** 2)
+    soft = max(0.006, 0.7 / unit)
+    cover = _step(edge - above, -soft, soft) * _step(edge, 0.0, 0.01)
+    lit = 0.66 * (1.0 - 0.6 * (along / _LOWER_ARCH) ** 2) * (1.0 - 0.15 * _between(along, _BORDERS[:4] * 0.62, unit))
+    lit = np.clip(lit, 0.0, 1.0) * (0.75 + 0.25 * _step(above, 0.0, 0.015))
+    result = _over(result, (0.85 * teeth_colour + 0.15 * tongue_colour) * lit[..., None], cover)
+    # The upper teeth, in the skull: they move as the nose's base does.
+    turned = target[45] - target[36]
+    shift = target[list(_NOSE_BASE)].mean(axis=0) - source[list(_NOSE_BASE)].mean(axis=0)
+    narrowed = float(np.linalg.norm(turned)) / unit
+    along, below = _frame(x, y, source[61:64].mean(axis=0) + shift, turned, unit)
+    along = along / max(narrowed, 0.3)
+    own, shown = _own_teeth(crop, mouth.teeth, source, target, x, y)
+    scallop = 0.004 * np.cos(2.0 * np.pi * _tooth_phase(along))
+    edge = _INCISORS - 0.16 * along**2 - scallop
+    cover = _step(edge - below, -soft, soft) * _step(_ARCH - np.abs(along), 0.0, 0.02)
+    fall = np.clip(1.0 - 0.75 * (np.abs(along) / _ARCH) ** 2, 0.0, 1.0)
+    lit = fall * (1.0 - 0.16 * _between(along, _BORDERS, unit)) * (0.62 + 0.36 * _step(below, -0.06, 0.03))
+    # Teeth that the portrait shows are better than any that are drawn.
+    has_own = float(_step(np.float32(mouth.teeth.sum() / unit**2), 0.004, 0.01))
+    result = _over(result, teeth_colour * lit[..., None], cover * (1.0 - has_own))
+    return _over(result, own, shown)
+
+
+def _own_teeth(crop: Array, shown: Array, source: Array, target: Array, x: Array, y: Array) -> tuple[Array, Array]:
+    """Return the portrait's mouth inside carried with the upper lip [h, w, 3], and how far it covers [h, w]."""
+    axis_old, axis_new = source[45] - source[36], target[45] - target[36]
+    width_old, width_new = float(np.linalg.norm(axis_old)) + 1e-6, float(np.linalg.norm(axis_new)) + 1e-6
+    axis_old, axis_new = axis_old / width_old, axis_new / width_new
+    down_old, down_new = np.array([-axis_old[1], axis_old[0]]), np.array([-axis_new[1], axis_new[0]])
+    lip_old, lip_new = source[61:64].mean(axis=0), target[61:64].mean(axis=0)
+    along = ((x - lip_new[0]) * axis_new[0] + (y - lip_new[1]) * axis_new[1]) * (width_old / width_new)
+    across = (x - lip_new[0]) * down_new[0] + (y - lip_new[1]) * down_new[1]
+    from_x = (lip_old[0] + along * axis_old[0] + across * down_old[0] - 0.5).astype(np.float32)
+    from_y = (lip_old[1] + along * axis_old[1] + across * down_old[1] - 0.5).astype(np.float32)
+    teeth = cv2.remap(crop, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    cover = cv2.remap(shown, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return teeth, cover
+
+
+def _frame(x: Array, y: Array, origin: Array, axis: Array, unit: float) -> tuple[Array, Array]:
+    """Return pixels (x, y) along an axis and to its right (down, for an axis to the right), in `unit` pixels."""
+    u, v = axis / (float(np.linalg.norm(axis)) + 1e-6)
+    right, down = x - np.float32(origin[0]), y - np.float32(origin[1])
+    return (right * u + down * v) / np.float32(unit), (down * u - right * v) / np.float32(unit)
+
+
+def _between(along: Array, borders: Array, unit: float) -> Array:
+    """Return [h, w]: 1 between two teeth, 0 on one."""
+    width = max(0.006, 0.6 / unit)
+    away = np.min(np.abs(np.abs(along)[..., None] - borders), axis=-1)
+    return np.asarray(np.exp(-((away / width) ** 2)), np.float32)
+
+
+def _tooth_phase(along: Array) -> Array:
+    """Return [h, w], 0 at one border of a tooth and 1 at the other."""
+    return np.asarray(np.interp(np.abs(along), _BORDERS, np.arange(len(_BORDERS))), np.float32) % np.float32(1.0)
+
+
+def _step(value: Array | np.float32, low: float, high: float) -> Array:
+    t = np.clip((value - low) / (high - low), 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
+
+
+def _over(below: Array, above: Array, cover: Array) -> Array:
+    return np.asarray(below + cover[..., None] * (above - below), np.float32)
+
+
+def inner_lips(landmarks: Array) -> Array:
+    """Return the inner lips' outline [n, 2] as two smooth curves from corner to corner."""
+    return np.concatenate([_smooth(landmarks[list(_UPPER_INNER)])[:-1], _smooth(landmarks[list(_LOWER_INNER)])[:-1]])
+
+
+def _smooth(points: Array, pieces: int = 6) -> Array:
+    """Return a Catmull-Rom curve through points [n, 2], [(n − 1)·pieces + 1, 2]."""
+    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    t = np.linspace(0.0, 1.0, pieces, endpoint=False, dtype=np.float32)[:, None]
+    parts = []
+    for a, b, c, d in zip(padded[:-3], padded[1:-2], padded[2:-1], padded[3:], strict=True):
+        parts.append(b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a))))
+    return np.concatenate([*parts, points[-1:]]).astype(np.float32)
+
+
+def _filled(polygon: Array, patch: Patch) -> Array:
+    rows, columns = patch
+    area = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+    points = np.round((polygon - np.array([columns.start, rows.start]) - 0.5) * 16).astype(np.int32)
+    cv2.fillPoly(area, [points], 255, cv2.LINE_AA, 4)
+    return area.astype(np.float32) / np.float32(255)
+
+
+def _gap(landmarks: Array) -> float:
+    pairs = ((61, 67), (62, 66), (63, 65))
+    return float(np.mean([np.linalg.norm(landmarks[a] - landmarks[b]) for a, b in pairs]))
+
+
+def _interocular(landmarks: Array) -> float:
+    return float(np.linalg.norm(landmarks[45] - landmarks[36])) + 1e-9

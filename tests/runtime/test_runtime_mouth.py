@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inside of an opening mouth, on a drawn face whose lips, teeth and skin are known."""
+
+import cv2
+import numpy as np
+import pytest
+
+from lpmm_runtime.backbones.mouth_layer import draw_mouth, inner_lips, portrait_mouth
+
+SIZE = 256
+SKIN, LIP, TOOTH, WHITE = (0.75, 0.55, 0.45), (0.70, 0.38, 0.36), (0.92, 0.90, 0.85), (0.80, 0.80, 0.80)
+
+
+def face(gap: float) -> np.ndarray:
+    """Landmarks [68, 2] of a face whose inner lips are `gap` apart; the lower lip goes down."""
+    points = np.full((68, 2), 0.5, np.float32)
+    points[36:42] = [(0.32, 0.4), (0.36, 0.38), (0.4, 0.38), (0.44, 0.4), (0.4, 0.42), (0.36, 0.42)]
+    points[42:48] = [(0.56, 0.4), (0.6, 0.38), (0.64, 0.38), (0.68, 0.4), (0.64, 0.42), (0.6, 0.42)]
+    points[31:36] = [(0.46, 0.58), (0.48, 0.59), (0.5, 0.59), (0.52, 0.59), (0.54, 0.58)]
+    x = np.array([0.40, 0.45, 0.5, 0.55, 0.60])
+    low = 0.68 + gap * np.array([0.0, 0.8, 1.0, 0.8, 0.0])
+    points[60:65] = np.stack([x, np.full(5, 0.68)], axis=-1)
+    points[65:68] = np.stack([x, low], axis=-1)[3:0:-1]
+    points[48:55] = [(0.38, 0.68), (0.42, 0.66), (0.46, 0.65), (0.5, 0.65), (0.54, 0.65), (0.58, 0.66), (0.62, 0.68)]
+    points[55:60] = [(0.58, 0.71 + gap), (0.54, 0.72 + gap), (0.5, 0.72 + gap), (0.46, 0.72 + gap), (0.42, 0.71 + gap)]
+    return points
+
+
+def filled(picture: np.ndarray, outline: np.ndarray, colour: tuple[float, float, float]) -> None:
+    points = np.round((outline * SIZE - 0.5) * 16).astype(np.int32)
+    cv2.fillPoly(picture, [points], colour, cv2.LINE_8, 4)
+
+
+def portrait(gap: float) -> np.ndarray:
+    """The face [256, 256, 3]; its teeth fill what the lips leave open."""
+    picture = np.full((SIZE, SIZE, 3), SKIN, np.float32)
+    points = face(gap)
+    for start in (36, 42):
+        filled(picture, points[start : start + 6], WHITE)
+    filled(picture, points[48:60], LIP)
+    if gap:
+        filled(picture, inner_lips(points), TOOTH)
+    return (picture + np.random.default_rng(0).normal(0, 0.01, picture.shape)).clip(0, 1).astype(np.float32)
+
+
+def opened(before: float, after: float, picture: np.ndarray) -> np.ndarray:
+    """What is drawn on a moved head that has nothing but lips where its mouth is."""
+    head = np.full_like(picture, LIP)
+    draw_mouth(head, picture, portrait_mouth(picture, face(before)), face(before), face(after))
+    return head
+
+
+def brightness(picture: np.ndarray, x: float, y: float) -> float:
+    row, column = int(y * SIZE), int(x * SIZE)
+    return float(picture[row - 1 : row + 2, column - 4 : column + 5].mean())
+
+
+def test_an_opening_mouth_shows_upper_teeth_then_the_dark() -> None:
+    picture = opened(0.0, 0.12, portrait(0.0))
+    teeth, dark = brightness(picture, 0.5, 0.69), brightness(picture, 0.45, 0.72)
+    assert teeth > 2.5 * dark and dark < 0.25
+    lower = brightness(picture, 0.5, 0.795)
+    assert lower > 1.3 * dark, "no lower teeth"
+    assert np.array_equal(picture[: int(0.6 * SIZE)], np.full_like(picture[: int(0.6 * SIZE)], LIP))
+
+
+def test_a_mouth_that_opens_no_further_is_left_alone() -> None:
+    for before, after in ((0.0, 0.004), (0.06, 0.06), (0.06, 0.02)):
+        assert np.array_equal(opened(before, after, portrait(before)), np.full((SIZE, SIZE, 3), LIP, np.float32))
+
+
+def test_teeth_that_show_keep_their_size_on_the_upper_lip() -> None:
+    picture = portrait(0.05)
+    mouth = portrait_mouth(picture, face(0.05))
+    assert mouth.teeth.max() > 0.9
+    frame = opened(0.05, 0.15, picture)
+    assert frame[int(0.705 * SIZE), SIZE // 2] == pytest.approx(TOOTH, abs=0.08)
+    assert brightness(frame, 0.46, 0.76) < 0.45
+
+
+def test_teeth_outside_a_misread_outline_are_found() -> None:
+    picture = portrait(0.05)
+    read = face(0.05)
+    read[65:68, 1] -= 0.014
+    shown = portrait_mouth(picture, read).inside
+    true = portrait_mouth(picture, face(0.05)).inside
+    assert shown.sum() == pytest.approx(true.sum(), rel=0.1)
+
+
+def test_teeth_dragged_along_by_the_lower_lip_are_painted_over() -> None:
+    picture, before, after = portrait(0.05), face(0.05), face(0.15)
+    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    # All below the lips' middle moves down, the teeth's lower half with it, and further than the lip was read.
+    place = np.dstack([x, np.where(y > 0.8 * SIZE, y - 0.115 * SIZE, y)]).astype(np.float32)
+    head = cv2.remap(picture, place, None, cv2.INTER_LINEAR)
+    row = int(0.838 * SIZE)
+    assert head[row, SIZE // 2].mean() > 0.8
+    draw_mouth(head, picture, portrait_mouth(picture, before), before, after, place)
+    assert head[row, SIZE // 2].mean() < 0.6
+
+
+def test_lips_that_touch_have_no_teeth() -> None:
+    mouth = portrait_mouth(portrait(0.0), face(0.0))
+    assert mouth.inside.max() == 0.0 and mouth.teeth.max() == 0.0
+
+
+def test_a_grey_portrait_stays_grey() -> None:
+    grey = np.repeat(portrait(0.0).mean(axis=-1, keepdims=True), 3, axis=-1)
+    head = grey.copy()
+    draw_mouth(head, grey, portrait_mouth(grey, face(0.0)), face(0.0), face(0.12))
+    assert np.ptp(head, axis=-1).max() < 1e-5 and np.abs(head - grey).max() > 0.2
+
+
+def test_darker_light_gives_darker_teeth() -> None:
+    lit = opened(0.0, 0.12, portrait(0.0))
+    dim = opened(0.0, 0.12, 0.5 * portrait(0.0))
+    assert brightness(dim, 0.5, 0.69) < 0.65 * brightness(lit, 0.5, 0.69)
