@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from lpmm_runtime.errors import LpmmError
 
-COMMANDS = ("demo", "render", "capture", "landmarks", "bundle", "bench", "serve")
+COMMANDS = ("demo", "render", "sheet", "capture", "landmarks", "bundle", "bench", "serve")
 
 # Which extra brings a package that a command may miss.
 EXTRAS = {"onnxruntime": "runtime", "cv2": "runtime", "av": "runtime", "tqdm": "runtime", "bpy": "blender"}

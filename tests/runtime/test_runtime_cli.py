@@ -166,12 +166,39 @@ def test_a_wrong_usage_is_one_line_and_status_2(argv: list[str], capsys: pytest.
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["render", "landmarks", "bundle", "bench"])
+@pytest.mark.parametrize("command", ["render", "sheet", "landmarks", "bundle", "bench"])
 def test_help_is_everywhere(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     assert caught.value.code == 0
     assert f"usage: lpmm {command}" in capsys.readouterr().out
+
+
+def test_a_sheet_shows_rest_expressions_and_poses(
+    photo_file: Path, tmp_path: Path, options: list[str], engine: Engine, character: Character
+) -> None:
+    out = tmp_path / "sheet.png"
+    argv = ["sheet", str(photo_file), str(photo_file), "--out", str(out), "--size", "256", "--columns", "3"]
+    assert main([*argv, *options]) == 0
+    sheet = read_image(out)
+    expressions = [name for name in sorted(engine.bundle.presets) if not name.startswith("Viseme")]
+    shown = 1 + len(expressions) + 9
+    assert sheet.shape == (-(-shown // 3) * 256, 2 * 3 * 256, 3)
+    assert np.array_equal(sheet[:, :768], sheet[:, 768:]), "one photo, twice"
+    first = evaluate_params(engine.bundle.rig, character.params, {}, {}, [(engine.bundle.presets[expressions[0]], 1.0)])
+    for column, params in enumerate((character.params, first)):
+        tile = sheet[:220, column * 256 : (column + 1) * 256]
+        assert np.array_equal(tile, engine.render(character, params, size=256)[:220, :, :3])
+
+
+def test_a_sheet_names_what_is_wrong(
+    photo_file: Path, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    assert "text.png" in refused(capsys, "sheet", photo_file, text, "--out", tmp_path / "s.png", *options)
+    assert "clip.mp4" in refused(capsys, "sheet", photo_file, "--out", tmp_path / "clip.mp4", *options)
+    assert not (tmp_path / "s.png").exists()
 
 
 def read_landmarks(out: Path) -> dict[str, Any]:
