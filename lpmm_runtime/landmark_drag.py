@@ -253,10 +253,18 @@ class _Problem:
     def _turned(self, shapes: Array, steps: Array) -> Array:
         """Return faces that have only turned their heads, [68, 2] or one a step, where they lie in the picture."""
         if not self._turning:
-            return _turned_about_pivot(shapes, self._shape(self._base), self._start, self._angles)
+            return _turned_about_pivot(shapes, self._shape(self._base), self._start, self._shown_angles(None))
         rest = self._shape(self._base)
         each = zip(shapes, steps, strict=True)
-        return np.stack([_turned_about_pivot(one, rest, self._start, self._head_angles(step)) for one, step in each])
+        return np.stack([_turned_about_pivot(one, rest, self._start, self._shown_angles(step)) for one, step in each])
+
+    def _shown_angles(self, step: Array | None) -> Array:
+        """Return the angles that the landmarks turn by: the head map is bent to make up for what the picture adds."""
+        angles = self._head_angles(step)
+        if not angles.any():
+            return angles
+        turned = self._base + self._head_offset(step)
+        return np.asarray(self._rig.controls.head_angles(turned) - self._start, np.float64)
 
     def _head_offset(self, step: Array | None) -> Array:
         angles = self._head_angles(step)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from lpmm_runtime.bundle import load_bundle
 from lpmm_runtime.controls import ControlMap
+from lpmm_runtime.engine import Engine
 from lpmm_runtime.mirroring import mirror_offsets
 from lpmm_runtime.morphable import LandmarkModel
 from training import (
@@ -31,6 +33,7 @@ from training import (
     export,
     face_finder,
     generator,
+    head_calibration,
     landmark_model,
     landmark_refiner,
     loop,
@@ -48,7 +51,7 @@ from training.synth.people import Split
 
 VERSION = "0.1.0"
 # The others wait while the first of several processes does these.
-_FOR_THE_FIRST = {"data", "lpmm", "controls", "export"}
+_FOR_THE_FIRST = {"data", "lpmm", "controls", "head_angles", "export"}
 # Face pictures that the finder's scenes take large faces from; more add little.
 _FINDER_SHARDS = 12
 Network = TypeVar("Network", bound=torch.nn.Module)
@@ -62,6 +65,7 @@ STAGES = (
     "generator",
     "lp_adaptor",
     "controls",
+    "head_angles",
     "export",
 )
 
@@ -305,19 +309,42 @@ class DefaultRun:
         )
         mirror = mirror_offsets(self.landmark_model, np.eye(recipe.k)).astype(np.float32)
         refined = control_fit.refine(fitted, self.adaptor(), known, self.latent_space.basis, mirror)
-        np.savez(self.folder / "controls.npz", **(vars(refined) | {"names": np.array(refined.names)}))
+        self._save_controls(refined)
 
-    def export(self) -> None:
-        """Write the bundle, check that it loads, and say what it scores."""
+    def _save_controls(self, controls: ControlMap) -> None:
+        np.savez(self.folder / "controls.npz", **(vars(controls) | {"names": np.array(controls.names)}))
+
+    def _saved_controls(self) -> ControlMap:
         with np.load(self.folder / "controls.npz", allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         names = tuple(str(name) for name in arrays.pop("names"))
+        return ControlMap(names, **arrays)
+
+    def head_angles(self) -> None:
+        """Bend the head map until a bundle's frames turn as far as they are told."""
+        log = self.folder / "head_angles.jsonl"
+        # What is bent already must not be bent again.
+        if log.exists() and log.stat().st_mtime >= (self.folder / "controls.npz").stat().st_mtime:
+            return
+        trial = self.folder / "head-angles-bundle"
+
+        def bundle_of(controls: ControlMap) -> Engine:
+            export.export_bundle(self._models(controls), trial, {}, "head-angles", VERSION)
+            return Engine(load_bundle(trial), "cpu", None)
+
+        people, seed = self.recipe.calibration_people, self.options.seed
+        controls, scores = head_calibration.calibrate(self._saved_controls(), bundle_of, self.kit, people, seed)
+        self._save_controls(controls)
+        log.write_text(json.dumps(scores) + "\n", "utf-8")
+        shutil.rmtree(trial)
+
+    def _models(self, controls: ControlMap) -> export.TrainedModels:
         finder = face_finder.FaceFinder()
         loop.load_weights(self.folder / "face_finder.pt", finder)
         lpmm = json.loads((self.folder / "lpmm.json").read_text("utf-8"))
-        models = export.TrainedModels(
+        return export.TrainedModels(
             landmark_model=self.landmark_model,
-            controls=ControlMap(names, **arrays),
+            controls=controls,
             component_names=lpmm["components"],
             mean_latent=self.mean_latent(),
             face_finder=finder,
@@ -327,6 +354,10 @@ class DefaultRun:
             landmark_refiner=self._weights("landmark_refiner", landmark_refiner.LandmarkRefiner()),
             backbone=self.backbone(),
         )
+
+    def export(self) -> None:
+        """Write the bundle, check that it loads, and say what it scores."""
+        lpmm = json.loads((self.folder / "lpmm.json").read_text("utf-8"))
         scores = {"truncation_nme": lpmm["truncation_nme"]}
         for name in (
             "face_finder",
@@ -336,6 +367,7 @@ class DefaultRun:
             "geometry_head",
             "generator",
             "lp_adaptor",
+            "head_angles",
         ):
             log = self.folder / f"{name}.jsonl"
             if log.exists():
@@ -352,6 +384,7 @@ class DefaultRun:
         if options.note:
             card["note"] = options.note
         bundle = self.folder / "bundle"
+        models = self._models(self._saved_controls())
         export.export_bundle(models, bundle, card, f"lpmm-{options.size}", VERSION)
         load_bundle(bundle, graphs=True)
         print(f"bundle: {bundle}")
@@ -408,6 +441,7 @@ def run(args: argparse.Namespace) -> int:
         "generator": job.generator,
         "lp_adaptor": job.lp_adaptor,
         "controls": job.controls,
+        "head_angles": job.head_angles,
         "export": job.export,
     }
     for name in STAGES:

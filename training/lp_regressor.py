@@ -28,6 +28,8 @@ Array = NDArray[np.float32]
 # Lids and lips carry expression and are small: they count more.
 _POINT_WEIGHTS = {"jaw": 1.0, "brows": 1.0, "nose": 1.0, "eyes": 2.0, "mouth": 1.5}
 _HEAT_WEIGHT = 1.0
+# An error is constant in heatmap cells: a face that is seen this much nearer than in training is read more exactly.
+_NEARER = 1.06
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,15 @@ class LpRegressor(nn.Module):
 
         The crop and its mirror image are both read: what they disagree about averages out.
         """
-        places = expected_places(self.reader(torch.cat([image, image.flip(3)])))
+        side = int(image.shape[-1])
+        margin = round(0.5 * side * (1.0 - 1.0 / _NEARER))
+        inner = side - 2 * margin
+        near = image[:, :, margin : margin + inner, margin : margin + inner]
+        near = nn.functional.interpolate(near, (side, side), mode="bilinear", align_corners=False)
+        places = expected_places(self.reader(torch.cat([near, near.flip(3)])))
         read, mirrored = places.reshape(2, -1, landmarks68.COUNT, 2).unbind()
         mirrored = mirrored[:, self.mirror] * places.new_tensor([-1.0, 1.0]) + places.new_tensor([1.0, 0.0])
-        return self.fit(0.5 * (read + mirrored))
+        return self.fit((0.5 * (read + mirrored) - 0.5) * (inner / side) + 0.5)
 
     def fit(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return params and alignment of landmarks [n, 68, 2] in a crop's unit square: crop rule, then Eq. 1 solved."""

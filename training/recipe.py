@@ -15,7 +15,7 @@ class Recipe:
         faces, groups: shards of training pictures and of frame groups (`shards.SAMPLES_PER_SHARD`), or of
             `per_shard` samples; as many again are never needed for tests: one shard each.
         landmark_people, control_people, slider_people: people whose landmarks the LPMM, the controls and the
-            LP-adaptor's start are fitted on.
+            LP-adaptor's start are fitted on; calibration_people: those whose turned heads degrees are measured on.
         face_size: side of face pictures; regressor_size: of the LP-regressor's crops; coarse_size: of the small
             ones that it learns from first; encoder_size: of the pose encoder's.
         reader_width: MobileNetV2's width multiplier.
@@ -29,6 +29,7 @@ class Recipe:
     landmark_people: int = 3000
     control_people: int = 200
     slider_people: int = 1500
+    calibration_people: int = 16
     face_size: int = 160
     regressor_size: int = 160
     encoder_size: int = 128
@@ -77,6 +78,7 @@ RECIPES: dict[Size, Recipe] = {
         landmark_people=60,
         control_people=6,
         slider_people=20,
+        calibration_people=1,
         regressor_size=64,
         encoder_size=64,
         coarse_size=32,
