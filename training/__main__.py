@@ -16,6 +16,7 @@ from training import (
     presets,
     processes,
     toykit,
+    video_lpmm,
 )
 from training.evaluation import step as evaluate
 from training.export import ExportError
@@ -28,6 +29,7 @@ _STEPS = (
     evaluate,
     report,
     prepare,
+    video_lpmm,
     import_backbone,
     finetune_identity,
     adaptor,

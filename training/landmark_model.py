@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The LPMM: a PCA of aligned landmarks (paper, Sec. 3.1, Eq. 1), its truncation errors, and a picture of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -72,7 +73,33 @@ def fit(landmarks: Array, k: int) -> LandmarkModel:
     both = np.concatenate([landmarks, landmarks68.mirror(landmarks)]).astype(np.float64)
     flat = both.reshape(len(both), -1)
     mean = flat.mean(axis=0)
-    values, vectors = np.linalg.eigh(np.cov(flat - mean, rowvar=False))
+    return _model_of(mean, np.cov(flat - mean, rowvar=False), k)
+
+
+def fit_parts(parts: Iterable[Array], k: int) -> LandmarkModel:
+    """Return what `fit` does of landmarks that come in parts [m, 68, 2], of which one at a time is in memory.
+
+    Raises:
+        ValueError: if there are fewer than two faces.
+    """
+    count, size = 0, 2 * landmarks68.COUNT
+    total, products = np.zeros(size), np.zeros((size, size))
+    for part in parts:
+        both = np.concatenate([part, landmarks68.mirror(part)]).astype(np.float64)
+        # About the crop's middle, so that the products do not drown what differs.
+        flat = both.reshape(len(both), -1) - 0.5
+        count += len(flat)
+        total += flat.sum(axis=0)
+        products += flat.T @ flat
+    if count < 4:
+        raise ValueError("an LPMM needs more than one face")
+    mean = total / count
+    covariance = (products - count * np.outer(mean, mean)) / (count - 1)
+    return _model_of(mean + 0.5, covariance, k)
+
+
+def _model_of(mean: NDArray[np.float64], covariance: NDArray[np.float64], k: int) -> LandmarkModel:
+    values, vectors = np.linalg.eigh(covariance)
     order = np.argsort(values)[::-1][:k]
     eigenvectors = vectors[:, order].T
     largest = np.take_along_axis(eigenvectors, np.abs(eigenvectors).argmax(axis=1)[:, None], axis=1)

@@ -44,6 +44,7 @@ Pixels = NDArray[np.uint8]
 
 TITLES = {"fig9": "Figure 9. Beside a StyleRig-style rig", "ablation": "Ablation of the LP-adaptor's losses"}
 NO_TRAINING = "Needs faces to train on: give --data RUN/data or --kit KIT."
+NO_MOTION = "Frames of videos do not say how heads move: give a run's faces."
 SHIPPED, MORPH = "LPMM, as shipped", "StyleRig-style"
 SAME = "LPMM, same training"
 _EDITS: dict[str, Mapping[str, float]] = {
@@ -52,7 +53,7 @@ _EDITS: dict[str, Mapping[str, float]] = {
     "wink": {"eyeBlinkLeft": 1.0},
     "smile, one side": {"mouthSmileLeft": 1.0},
 }
-_PEOPLE, _FACES_SHOWN = 2, 5
+_PEOPLE = 2
 _COMPARED_SIDE = 256
 
 
@@ -74,6 +75,9 @@ def make(wanted: Sequence[str], studio: Studio, folder: Path | None, budget: Bud
     """Yield the items, after the small trainings that they share."""
     if folder is None or studio.held_out is None:
         yield from (Item(key, TITLES[key], missing=[NO_TRAINING]) for key in wanted)
+        return
+    if not studio.held_out.motion_known:
+        yield from (Item(key, TITLES[key], missing=[NO_MOTION]) for key in wanted)
         return
     sessions = studio.engine.sessions
     try:
@@ -147,7 +151,7 @@ def fig9(studio: Studio, trainings: SmallTrainings, same: Callable[[Array], Arra
     ]
     figures = {"commanded": summary, "by_portrait": scores, "held_out": held_out, "budget": vars(trainings.budget)}
     caption = "Figure 9. Portrait, StyleRig-style rig, LPMM with the same short training, LPMM as shipped."
-    again = "Figure 9, continued. Held-out faces, G(E(I)), and G(v̂) of what each rig is told of them."
+    again = "Figure 9, continued. One held-out face of each kind, G(E(I)), and G(v̂) of what each rig is told of it."
     return Item("fig9", TITLES["fig9"], text, tables, [(caption, grid(rows)), (again, told)], figures)
 
 
@@ -163,7 +167,7 @@ def ablation(studio: Studio, trainings: SmallTrainings, named: Mapping[str, Call
         assert answer is not None
         bar = studio.rig.mean_pose_latent if name == SHIPPED else trainings.mean
         frames = [studio.draw_latent(character, bar + answer(zero)[0]) for character in studio.characters[:3]]
-        bases.append([(f"{name}: p_zero", frames[0]), *(("", frame) for frame in frames[1:])])
+        bases.append([(name, frames[0]), *(("", frame) for frame in frames[1:])])
         read = [entry for entry in (studio.measures(frame) for frame in frames) if entry]
         off = mean([max(abs(entry["yaw"]), abs(entry["roll"])) for entry in read])
         residual = float(np.abs(answer(average)).mean())
@@ -286,9 +290,13 @@ def _held_out_scores(
     seen = [studio.read(frame) for frame in truth]
     spread = np.maximum(known.latents.std(axis=0), 1e-6)
     result: dict[str, Any] = {"off": {}, "rgb": {}, "latent": {}}
-    shown = np.linspace(0, len(chosen) - 1, min(_FACES_SHOWN, len(chosen))).astype(int)
-    crops = faces.batch(shown.astype(np.int64), np.random.default_rng(0), train=False).images
-    tiles = [[("driving", _bytes(crops[place])), ("G(E(I))", truth[row])] for place, row in enumerate(shown)]
+    kinds = {name: rows for name, rows in by_group.items() if len(rows)}
+    shown = np.searchsorted(chosen, [rows[0] for rows in kinds.values()])
+    crops = faces.batch(shown, np.random.default_rng(0), train=False).images
+    tiles = [
+        [(name, _bytes(crops[place])), ("" if place else "G(E(I))", truth[row])]
+        for place, (name, row) in enumerate(zip(kinds, shown, strict=True))
+    ]
     for name, answer in variants.items():
         if answer is None:
             assert morph is not None

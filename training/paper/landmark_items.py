@@ -81,12 +81,26 @@ def fig3(studio: Studio) -> Item:
     text = [
         f"Each row moves one param from −3 to +3 standard deviations, all others at 0. Of the first three components "
         f"{heads} follow a head angle (|r| > 0.6 on the data the LPMM was made of); the first {count} hold "
-        f"{said(100 * float(share[:count].sum()), 1)} % of the variance of all {model.k}."
+        f"{said(100 * float(share[:count].sum()), 1)} % of the variance of all {model.k}. {_reach(studio, names)}"
     ]
     table = Table("The first components.", ("param", "moves", "variance %", "summed %"), rows)
     figures = {"names": names, "sigma": model.sigma.tolist(), "variance_share": share.tolist()}
     caption = "Figure 3. Components from −3σ to +3σ: landmarks L̄ + p_i e_i, and G(v̄ + D(p)) of one portrait."
     return Item("fig3", "Figure 3. The LPMM's components", text, [table], [(caption, picture)], figures)
+
+
+def _reach(studio: Studio, names: list[str]) -> str:
+    """Return how far three standard deviations turn the head, for the components that follow it."""
+    parts = []
+    for axis, angle in enumerate(("yaw", "pitch", "roll")):
+        if angle in names[:3]:
+            params = np.zeros((2, studio.rig.k), np.float32)
+            params[:, names.index(angle)] = (-3.0, 3.0)
+            low, high = studio.rig.controls.head_angles(params)[:, axis]
+            parts.append(f"{angle} {abs(high - low) / 2:.0f}°")
+    if not parts:
+        return ""
+    return f"Three standard deviations are {', '.join(parts)} to either side, as the rig reads its params."
 
 
 def fig4(studio: Studio) -> Item:
@@ -95,6 +109,8 @@ def fig4(studio: Studio) -> Item:
     if studio.held_out is None:
         return Item("fig4", title, missing=[NO_FACES])
     held_out = studio.held_out
+    if not held_out.motion_known:
+        return Item("fig4", title, missing=["Frames of videos do not say whose eyes are shut: give a run's faces."])
     lids = np.stack([held_out.control("eyeBlinkLeft"), held_out.control("eyeBlinkRight")])
     near = np.abs(held_out.angles[:, 0]) < 25
     shut = np.flatnonzero((lids > _SHUT).all(axis=0) & near)

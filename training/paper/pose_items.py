@@ -83,13 +83,16 @@ def fig6(studio: Studio) -> Item:
     for number, driver in enumerate(studio.drivers):
         person = studio.characters[number % len(studio.characters)]
         plain = studio.drive(person, driver, {})
+        by_params = studio.draw(person, driver.params)
         edited = {name: studio.drive(person, driver, edit) for name, edit in EDITS.items()}
         rows.append([("driving image", photo_tile(driver)), ("identity", photo_tile(person)), ("driven (a)", plain)])
+        rows[-1].append(("by p = F(I)", by_params))
         rows[-1] += [(f"{name} (b)" if not number else name, frame) for name, frame in edited.items()]
         frames = {value: studio.drive(person, driver, {}, value) for value in _INFLUENCES}
         strip.append([("driving image", photo_tile(driver))])
         strip[-1] += [(f"influence {value:g}", frame) for value, frame in frames.items()]
         measured = {"driving image": studio.measures(photo_tile(driver)), "driven": studio.measures(plain)}
+        measured["by p = F(I)"] = studio.measures(by_params)
         measured |= {name: studio.measures(frame) for name, frame in edited.items()}
         measured |= {f"influence {value:g}": studio.measures(frame) for value, frame in frames.items()}
         figures[f"{driver.name} → {person.name}"] = measured
@@ -98,8 +101,9 @@ def fig6(studio: Studio) -> Item:
                 keys = (*_ANGLES, "eye_left", "eye_right", "mouth")
                 table.append([f"{driver.name} → {person.name}: {name}", *((entry or {}).get(key) for key in keys)])
     text = [
-        "(a) The latent of the driving image's own pose encoder, v = E(I), drives the portrait. (b) Edits are added to "
-        "that latent: v̂ = v + D(p + edit) − D(p), p = F(I). The second picture mixes the drive with the portrait's own "
+        "(a) The latent of the driving image's own pose encoder, v = E(I), drives the portrait; beside it the other "
+        "route: the driving image's params alone, v̂ = v̄ + D(F(I)). (b) Edits are added to the latent: v̂ = v + "
+        "D(p + edit) − D(p), p = F(I). The second picture mixes the drive with the portrait's own "
         "pose by its influence. The table gives what is read back: degrees, heights of the eyes over their widths, the "
         "mouth's gap in distances of the outer eye corners."
     ]

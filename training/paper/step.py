@@ -26,16 +26,15 @@ from lpmm_runtime.errors import LpmmError
 from lpmm_runtime.portrait import read_image
 from training.evaluation import page
 from training.evaluation.independent_reader import Reader, open_reader
-from training.evaluation.landmark_scores import LabelledFaces
 from training.evaluation.photo_scores import load_portraits
 from training.evaluation.sheets import write_jpeg
 from training.evaluation.step import PORTRAITS
 from training.paper import adaptor_items, landmark_items, pose_items
 from training.paper.adaptor_training import Budget
 from training.paper.item import Item
-from training.paper.studio import HeldOut, Studio, character_of_face, characters_of, expressive_rows
+from training.paper.studio import HeldOut, Studio, character_of_face, characters_of, expressive_rows, held_out_of
 from training.recipe import RECIPES
-from training.shards import ShardPlan, make_shards, read_all
+from training.shards import ShardPlan, make_shards
 from training.synth.people import Split
 
 Size = Literal["toy", "full"]
@@ -80,7 +79,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
     parser.add_argument("--out", type=Path, required=True, help="where page, pictures and JSON go")
-    parser.add_argument("--data", type=Path, help="a folder with shards, RUN/data, to measure and to train with")
+    parser.add_argument("--data", type=Path, help="RUN/data, to measure and to train with, or frames of videos")
     parser.add_argument("--kit", type=Path, help="a face kit, to draw people with where there is no --data")
     parser.add_argument(
         "--portraits", type=Path, nargs="+", default=[PORTRAITS], help="pictures or folders (default: the shipped)"
@@ -123,10 +122,7 @@ def _run(args: argparse.Namespace) -> int:
     if folder is None and args.kit is not None:
         folder = args.out / "data"
         _draw_faces(args.kit, folder, amounts.made_faces, args.size)
-    held_out = None
-    if folder is not None:
-        arrays = read_all(folder, "faces", "test", most=1)
-        held_out = HeldOut(arrays, LabelledFaces.of_shard(arrays, amounts.faces))
+    held_out = None if folder is None else held_out_of(folder, amounts.faces)
     args.out.mkdir(parents=True, exist_ok=True)
     engine = Engine(bundle, "cpu", args.threads)
     reader = open_reader(engine, args.reader_python)

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from lpmm_runtime.presets import Preset
 from training.evaluation.independent_reader import FaceRead, Reader, aligned_box
 from training.evaluation.landmark_scores import LabelledFaces
 from training.evaluation.subjects import READ_SIDE
+from training.shards import read_all
 from training.synth.samples import CONTROL_NAMES
+from training.videos.frame_shards import INDEX, open_frames
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -29,6 +32,11 @@ class HeldOut:
 
     arrays: dict[str, NDArray[Any]]
     faces: LabelledFaces
+
+    @property
+    def motion_known(self) -> bool:
+        """Whether head angles and control values are known: of frames of videos they are not."""
+        return "controls" in self.arrays
 
     def control(self, name: str) -> Array:
         """Return the true values [n] of a control, as far as the faces were counted in."""
@@ -130,8 +138,27 @@ def character_of_face(engine: Engine, held_out: HeldOut, row: int, name: str) ->
     return engine.create_character(faces.images[row], face_box(faces.landmarks[row]), name)
 
 
+def held_out_of(folder: Path, most: int) -> HeldOut:
+    """Return the test faces of a run's data, or frames of videos, spread over their set; some `most` are counted in.
+
+    Raises:
+        FileNotFoundError, ValueError: if the folder holds neither.
+    """
+    if not (folder / INDEX).is_file():
+        arrays = read_all(folder, "faces", "test", most=1)
+        return HeldOut(arrays, LabelledFaces.of_shard(arrays, most))
+    frames = open_frames(folder)
+    rows = np.unique(np.linspace(0, len(frames["landmarks"]) - 1, most).astype(np.int64))
+    images, landmarks = frames["images"][rows], frames["landmarks"][rows]
+    angles = np.full((len(rows), 3), np.nan, np.float32)
+    faces = LabelledFaces(images, (landmarks * images.shape[1]).astype(np.float32), angles)
+    return HeldOut({"images": images, "landmarks": landmarks}, faces)
+
+
 def expressive_rows(held_out: HeldOut, count: int) -> list[int]:
-    """Return rows of held-out faces that are turned and make a face, the strongest first."""
+    """Return rows of held-out faces that are turned and make a face, the strongest first; any where none is known."""
+    if not held_out.motion_known:
+        return [int(row) for row in np.linspace(0, len(held_out.faces.images) - 1, count)]
     arrays = held_out.arrays["controls"][: len(held_out.faces.images)]
     yaw = np.abs(held_out.angles[:, 0])
     strength = arrays.sum(axis=1) * ((yaw > 8) & (yaw < 30)) + 1e-3 * arrays.sum(axis=1)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ FORMAT_VERSION = 1
 INDEX = "index.jsonl"
 SHARDS = "shards"
 _JPEG_QUALITY = 95
+# The share of speakers that no model is trained on.
+_HELD_OUT = 0.05
 
 
 @dataclass(frozen=True)
@@ -163,9 +166,38 @@ def stream_shards(folder: Path, seed: int | None = None, part: int = 0, parts: i
         yield read_shard(folder / entries[int(number)].file)
 
 
-def open_frames(folder: Path) -> dict[str, Column]:
-    """Return a set's columns, read where they lie: `images`, `landmarks` and what else a shard says of each frame."""
-    return open_columns([folder / entry.file for entry in read_index(folder)], leave_out=("videos",))
+def open_frames(folder: Path, entries: list[ShardEntry] | None = None) -> dict[str, Column]:
+    """Return a set's columns, read where they lie: `images`, `landmarks` and what else a shard says of each frame.
+
+    Args:
+        entries: some of the index; None is all of it.
+    """
+    chosen = read_index(folder) if entries is None else entries
+    return open_columns([folder / entry.file for entry in chosen], leave_out=("videos",))
+
+
+def held_out_split(entries: list[ShardEntry]) -> tuple[list[ShardEntry], list[ShardEntry]]:
+    """Return the shards to train on and those of every twentieth speaker (source, where none is known), to test on.
+
+    Whoever is held out stays so when the set grows.
+
+    Raises:
+        ValueError: if there is one speaker only.
+    """
+    people = {entry.speaker or entry.source for entry in entries}
+    if len(people) < 2:
+        raise ValueError(f"{len(people)} speaker or video: at least two are needed, one to test on")
+    last = min(people, key=_order)
+    out = {person for person in people if _order(person) < _HELD_OUT} or {last}
+    out = out if len(out) < len(people) else {last}
+    parts: tuple[list[ShardEntry], list[ShardEntry]] = ([], [])
+    for entry in entries:
+        parts[(entry.speaker or entry.source) in out].append(entry)
+    return parts
+
+
+def _order(person: str) -> float:
+    return zlib.crc32(person.encode()) / 2**32
 
 
 def _encode(picture: Pixels, coding: Coding) -> Pixels:
