@@ -5,25 +5,28 @@ trains.
 
 import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 import pytest
 import torch
-from filled_weights import golden, lia_state, lpd_embedder, lpd_generator, picture, unit_batch
+from filled_weights import golden, lpd_embedder, lpd_generator, picture, unit_batch
+from importing import Published, import_bundle, train_adaptor
 from numpy.typing import NDArray
 
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from lpmm_runtime.cli import main as lpmm
+from lpmm_runtime.client import RuntimeClient, RuntimeProcess
+from lpmm_runtime.driving import Drive, Driver
 from lpmm_runtime.engine import Engine
+from lpmm_runtime.take import Take
 from training.__main__ import main
 from training.backbones import lpd_backbone
 from training.backbones.lpd import lpd_of_states
 from training.export import export_graph
 from training.paper.bundle_head import BundleHead
-from training.shards import ShardPlan, make_shards
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -32,26 +35,15 @@ pytestmark = [
 BOX = (150.0, 130.0, 330.0, 350.0)
 
 
-def imported(kind: str, content: dict, folder: Path) -> Path:
-    checkpoint = folder / f"{kind}.pt"
-    torch.save(content, checkpoint)
-    arguments = ["--kind", kind, "--checkpoint", str(checkpoint), "--out", str(folder / "bundle")]
-    assert main(["import-backbone", *arguments]) == 0
-    return folder / "bundle"
-
-
 @pytest.fixture(scope="module")
 def lia(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return imported("lia", {"gen": lia_state()}, tmp_path_factory.mktemp("lia"))
+    return import_bundle("lia", tmp_path_factory.mktemp("lia"))[0]
 
 
 @pytest.fixture(scope="module")
 def lpd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fine-tuned checkpoint whose running averages are what counts."""
-    identity = {"identity_embedding": torch.from_numpy(golden("lpd_256")["identity_embedding_ft"])}
-    averages = {"embedder": lpd_embedder(), "generator": lpd_generator() | identity}
-    content = {"embedder": {}, "generator": {}, "running_averages": averages}
-    return imported("lpd", content, tmp_path_factory.mktemp("lpd"))
+    return import_bundle("lpd-tuned", tmp_path_factory.mktemp("lpd"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -161,26 +153,71 @@ def test_the_licence_is_shown(lia: Path, lpd: Path, capsys: pytest.CaptureFixtur
         assert any(line.startswith("licence") and words in line for line in capsys.readouterr().out.splitlines())
 
 
-def test_the_adaptor_of_an_import_trains_and_then_sliders_move(lia: Path, toy_kit: Path, photo, tmp_path: Path) -> None:
-    own = Path(shutil.copytree(lia, tmp_path / "own"))
-    make_shards(ShardPlan(toy_kit, tmp_path / "data", "faces", "train", 128, 1, per_shard=2), workers=1)
-    checkpoint, out = lia.parent / "lia.pt", tmp_path / "run"
-    arguments = ["adaptor", "--bundle", str(own), "--checkpoint", str(checkpoint), "--data", str(tmp_path)]
-    arguments += ["--out", str(out), "--steps", "6", "--batch", "1", "--rate", "5e-4", "--warm-up-steps", "0"]
-    assert main(arguments) == 0
+@pytest.mark.parametrize("published", ["lia", "lpd-tuned"])
+def test_the_adaptor_of_an_import_trains_and_then_sliders_move(
+    published: Published, photo, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    imported = request.getfixturevalue(published.partition("-")[0])
+    own, checkpoint = Path(shutil.copytree(imported, tmp_path / "own")), imported.parent / f"{published}.pt"
+    training = ["--steps", "6", "--batch", "1", "--rate", "5e-4", "--warm-up-steps", "0"]
+    out = train_adaptor(own, checkpoint, tmp_path, *training)
     lines = [json.loads(line) for line in (out / "lp_adaptor.jsonl").read_text("utf-8").splitlines()]
     assert lines[-1]["loss"] < lines[0]["loss"]
     trained = load_bundle(own)
-    assert trained.manifest["model_card"]["lp_adaptor"].startswith("trained on 2 faces")
+    assert trained.manifest["model_card"]["lp_adaptor"].startswith("trained on 4 faces")
     assert np.abs(trained.rig.mean_pose_latent).max() > 0
-    turned = trained.rig.controls.offset({"headYaw": 20.0}, np.zeros(trained.k, np.float32))
-    adaptor = onnxruntime.InferenceSession(str(trained.graph("lp_adaptor")), providers=["CPUExecutionProvider"])
-    at_rest, moved = (adaptor.run(None, {"params": p[None]})[0] for p in (0 * turned, turned))
-    assert np.abs(moved - at_rest).max() > 1e-3
+    check_sliders(own, photo, tmp_path)
+    check_driving(own, photo)
     stranger = tmp_path / "stranger.pt"
     torch.save({"gen": {}}, stranger)
-    arguments[arguments.index(str(checkpoint))] = str(stranger)
-    assert main(arguments) == 1
+    arguments = ["--bundle", str(own), "--data", str(tmp_path), "--out", str(out)]
+    assert main(["adaptor", *arguments, "--checkpoint", str(stranger), *training]) == 1
+
+
+def check_sliders(bundle: Path, photo: NDArray[np.uint8], folder: Path) -> None:
+    """Check that `lpmm render` and a runtime of its own process draw a turned head, and alike."""
+    path, picture = folder / "photo.png", folder / "turned.png"
+    cv2.imwrite(str(path), photo[..., ::-1])
+    box = ",".join(f"{edge:g}" for edge in BOX)
+    arguments = ["--bundle", str(bundle), "--box", box, "--crop", "--device", "cpu", "--threads", "1"]
+    assert lpmm(["render", str(path), "--set", "headYaw=20", "--out", str(picture), *arguments]) == 0
+    rendered = cv2.imread(str(picture))[..., ::-1]
+    with (
+        RuntimeProcess.start(bundle=bundle, device="cpu", threads=1, log=folder / "runtime.log") as process,
+        RuntimeClient(process, timeout=300.0) as client,
+    ):
+        character = client.create_character(path, box=BOX)
+        rig = load_bundle(bundle).rig
+        turned = character.params + rig.controls.offset({"headYaw": 20.0}, character.params)
+        rest, moved = (client.render_exact(character.id, params, "crop") for params in (character.params, turned))
+    assert np.array_equal(moved.pixels[..., :3], rendered)
+    assert np.abs(moved.pixels.astype(int) - rest.pixels).max() > 3, "sliders move nothing"
+
+
+def check_driving(bundle: Path, photo: NDArray[np.uint8]) -> None:
+    """Check that a performance drives absolutely and relatively, and that edits add to its latents."""
+    engine = Engine(load_bundle(bundle), device="cpu", threads=1)
+    person, rig = engine.create_character(photo, box=BOX), engine.bundle.rig
+    rng = np.random.default_rng(0)
+    params = (person.params + rng.normal(0, 0.5, (2, rig.k))).astype(np.float32)
+    latents = (person.pose_latent + rng.normal(0, 0.3, (2, len(person.pose_latent)))).astype(np.float32)
+    nothing = np.zeros((2, 3), np.float32)
+    take = Take("film.mp4", Fraction(25), "", {}, np.ones(2, bool), params, latents, nothing, nothing)
+    jaw = {"jawOpen": 0.6}
+
+    def offset(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return engine.sessions.run("lp_adaptor", {"params": values[None]})["pose_offset"][0]
+
+    cases = {
+        False: (latents[1], params[1]),
+        True: (person.pose_latent + latents[1] - latents[0], person.params + params[1] - params[0]),
+    }
+    for relative, (latent, taken) in cases.items():
+        edited = latent + offset(taken + rig.controls.offset(jaw, taken)) - offset(taken)
+        expected = engine.render(person, person.params, pose_latent=edited, influence=1.0)
+        drive = Drive(take, relative=relative, reference=0)
+        found = Driver(engine, person, drive).render(1, jaw, {})
+        assert np.abs(found.astype(int) - expected).max() <= 1, relative
 
 
 def test_a_folder_that_is_no_bundle_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

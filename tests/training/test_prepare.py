@@ -236,6 +236,25 @@ def test_sampled_frames_are_spread_over_the_video(videos: Path, tmp_path: Path) 
     assert shard(out, "talk.mp4")["frame"].tolist() == [0, 4, 7, 11]
 
 
+def test_mediapipes_face_mesh_reads_the_points_too(prepared: Path, videos: Path, tmp_path: Path) -> None:
+    """Needs mediapipe in this Python, or in the one that LPMM_READER_PYTHON names."""
+    python = os.environ.get("LPMM_READER_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import mediapipe"], capture_output=True, check=False).returncode:
+        pytest.skip("mediapipe is not installed")
+    folder, out = tmp_path / "videos", tmp_path / "set"
+    folder.mkdir()
+    for name in ("ten_bit.mkv", "nobody.mp4"):
+        shutil.copy2(videos / name, folder / name)
+    assert run_step(folder, "--out", out, *OPTIONS, "--reader", "mediapipe", "--reader-python", python) == 0
+    mesh, own = shard(out, "ten_bit.mkv"), shard(prepared, "ten_bit.mkv")
+    assert mesh["frame"].tolist() == own["frame"].tolist()
+    off = interocular_nme(in_picture(mesh), in_picture(own)).mean()
+    assert 0.1 < off < 12.0, "another reader, of the same face"
+    assert "no face found" in json.loads((out / "summary.json").read_text())["rejected"][0]
+    with pytest.raises(ValueError, match="made with another reader"):
+        run_step(folder, "--out", out, *OPTIONS)
+
+
 def test_nothing_kept_is_a_failure(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
