@@ -81,7 +81,8 @@ def fig6(studio: Studio) -> Item:
     rows, strip, figures = [], [], {}
     table: list[list[Cell]] = []
     for number, driver in enumerate(studio.drivers):
-        person = studio.characters[number % len(studio.characters)]
+        others = [character for character in studio.characters if character.name != driver.name] or studio.characters
+        person = others[number % len(others)]
         plain = studio.drive(person, driver, {})
         by_params = studio.draw(person, driver.params)
         edited = {name: studio.drive(person, driver, edit) for name, edit in EDITS.items()}
