@@ -26,6 +26,8 @@ from lpmm_runtime.video_frames import open_video
 from training.backbones.lpd_crop import padded_crop
 from training.videos import step
 from training.videos.frame_shards import read_index, read_shard, stream_shards
+from training.videos.readers import ReaderChoice
+from training.videos.visible_faces import CUT_OFF, NO_FACE, SMALL, UNSURE, FaceLook, FaceSample, Visibility
 
 TALK, SHORT = 14, 6
 OPTIONS = ["--workers", "1", "--shortest", "4", "--coding", "png"]
@@ -234,6 +236,19 @@ def test_sampled_frames_are_spread_over_the_video(videos: Path, tmp_path: Path) 
     out = tmp_path / "set"
     assert run_step(folder, "--out", out, "--workers", "1", "--sample", "4") == 0
     assert shard(out, "talk.mp4")["frame"].tolist() == [0, 4, 7, 11]
+
+
+def test_a_face_that_is_not_clearly_seen_is_left_out_with_the_reason(faces: dict[str, list[Any]]) -> None:
+    frame = faces["astronaut"][0]
+    finder, reader = ReaderChoice().open()
+    seen = FaceLook(finder, reader, Visibility()).look(frame, None)
+    assert isinstance(seen, FaceSample)
+    assert FaceLook(finder, reader, Visibility(smallest_face=400)).look(frame, None) == SMALL
+    assert FaceLook(finder, reader, Visibility(least_score=1.01)).look(frame, None) == NO_FACE
+    left, top, right, _ = seen.square
+    eyes = top + (right - left) * float(seen.landmarks[36:48, 1].mean())
+    cut_off = np.ascontiguousarray(frame[int(eyes) :])
+    assert FaceLook(finder, reader, Visibility()).look(cut_off, None) in (CUT_OFF, UNSURE, NO_FACE)
 
 
 def test_mediapipes_face_mesh_reads_the_points_too(prepared: Path, videos: Path, tmp_path: Path) -> None:

@@ -169,6 +169,9 @@ def test_the_3dmm_rig_learns_yaw_from_degrees(trainings: SmallTrainings) -> None
     morph = trainings.morph()
     turned = [morph.offset_of({"headYaw": angle}) for angle in (-25.0, 25.0)]
     assert len(MORPH_NAMES) == len(morph.scale)
+    # However few faces there are, a control that none of them uses does not blow a face up.
+    most = {name: float(np.abs(morph.offset_of({name: 1.0}) - morph.offset_of({})).max()) for name in CONTROL_NAMES}
+    assert max(most.values()) < 5.0 * float(np.abs(trainings.known.latents).max())
     faces: NDArray[np.float32] = trainings.known.latents
     angles = read_angles(trainings)
     # The latents of faces turned right lie, from those turned left, the way that the rig moves.

@@ -34,6 +34,8 @@ MORPH_NAMES = (*HEAD_CONTROLS, *CONTROL_NAMES)
 _IDENTITIES = 4
 _SEED = 1
 _WARM_BATCH = 256
+# Of head angles in degrees and of control values, which go from 0 to 1.
+_LEAST_DEVIATION = 0.1
 _READ_AT_ONCE = 8
 
 
@@ -132,7 +134,8 @@ class SmallTrainings:
     def morph(self) -> Mapping3dmm:
         """Return the rig from 3DMM-like parameters, trained as `FULL` is; the average pose has the average θ."""
         values = morph_values(self._faces.arrays, self._count)
-        scale = np.maximum(values.std(axis=0), 1e-3)
+        # What these faces hardly do must not be a hundred deviations of a face that does it.
+        scale = np.maximum(values.std(axis=0), _LEAST_DEVIATION)
         theta = (values / scale).astype(np.float32)
         readings = Readings(theta, self.known.latents)
         with tempfile.TemporaryDirectory() as name:
