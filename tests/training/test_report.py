@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The report of a bundle that has just been trained at toy size, and the parts that it is made of."""
 
+import copy
 import html
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from lpmm_runtime import landmarks68
 from lpmm_runtime.bundle import load_bundle
 from lpmm_runtime.engine import Engine
 from training.__main__ import main
+from training.adaptor import Readings
 from training.evaluation.independent_reader import BundleReader
 from training.evaluation.landmark_scores import LabelledFaces, ReaderByK, reading_by_k
 from training.evaluation.step import PORTRAITS
@@ -166,22 +169,21 @@ def test_every_training_starts_alike_and_ends_elsewhere(trainings: SmallTraining
 
 
 def test_the_3dmm_rig_learns_yaw_from_degrees(trainings: SmallTrainings) -> None:
-    morph = trainings.morph()
-    turned = [morph.offset_of({"headYaw": angle}) for angle in (-25.0, 25.0)]
+    taught = copy.copy(trainings)
+    taught.budget = replace(trainings.budget, warm_up_steps=300)
+    # An encoder of a toy's training says little: one whose latents are the yaw, in twentieths of a degree, stands in.
+    yaw = np.asarray(trainings._faces.arrays["angles"][: trainings.face_count, :1], np.float32)
+    way = np.linspace(-1.0, 1.0, trainings.known.latents.shape[1], dtype=np.float32)
+    taught.known = Readings(trainings.known.params, yaw / 20.0 * way)
+    morph = taught.morph()
     assert len(MORPH_NAMES) == len(morph.scale)
+    moved = morph.offset_of({"headYaw": 20.0}) - morph.offset_of({"headYaw": -20.0})
+    assert float(moved @ way) > 0.7 * float(np.linalg.norm(moved) * np.linalg.norm(way))
+    assert 0.7 < float(np.linalg.norm(moved) / np.linalg.norm(2.0 * way)) < 1.3
     # However few faces there are, a control that none of them uses does not blow a face up.
-    most = {name: float(np.abs(morph.offset_of({name: 1.0}) - morph.offset_of({})).max()) for name in CONTROL_NAMES}
-    assert max(most.values()) < 5.0 * float(np.abs(trainings.known.latents).max())
-    faces: NDArray[np.float32] = trainings.known.latents
-    angles = read_angles(trainings)
-    # The latents of faces turned right lie, from those turned left, the way that the rig moves.
-    way = faces[angles > 8].mean(axis=0) - faces[angles < -8].mean(axis=0)
-    moved = turned[1] - turned[0]
-    assert float(moved @ way) > 0.3 * float(np.linalg.norm(moved) * np.linalg.norm(way))
-
-
-def read_angles(trainings: SmallTrainings) -> NDArray[np.float32]:
-    return np.asarray(trainings._faces.arrays["angles"][: trainings.face_count, 0], np.float32)
+    unused = morph.scale == morph.scale.min()
+    most = [np.abs(morph.offset_of({name: 1.0}) - morph.offset_of({})).max() for name in np.array(MORPH_NAMES)[unused]]
+    assert len(most) and max(most) < 5.0
 
 
 def test_a_subject_under_another_rig_answers_with_that_rigs_latents(studio: Studio, engine: Engine) -> None:
