@@ -41,7 +41,7 @@ EXPRESSIONS = (
     ),
     Preset(
         "Surprised",
-        {"browInnerUp": 0.6, **_pair("browOuterUp", 0.65), **_pair("eyeWide", 0.9), "jawOpen": 0.4},
+        {"browInnerUp": 1.1, **_pair("browOuterUp", 0.5), **_pair("eyeWide", 0.9), "jawOpen": 0.4},
         description="Brows up, eyes wide, jaw dropped.",
     ),
     Preset(
