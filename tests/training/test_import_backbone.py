@@ -159,10 +159,12 @@ def test_the_adaptor_of_an_import_trains_and_then_sliders_move(
 ) -> None:
     imported = request.getfixturevalue(published.partition("-")[0])
     own, checkpoint = Path(shutil.copytree(imported, tmp_path / "own")), imported.parent / f"{published}.pt"
-    training = ["--steps", "6", "--batch", "1", "--rate", "5e-4", "--warm-up-steps", "0"]
+    training = ["--steps", "6", "--batch", "1", "--rate", "1e-4", "--warm-up-steps", "200"]
     out = train_adaptor(own, checkpoint, tmp_path, *training)
-    lines = [json.loads(line) for line in (out / "lp_adaptor.jsonl").read_text("utf-8").splitlines()]
-    assert lines[-1]["loss"] < lines[0]["loss"]
+    lines = [json.loads(line) for line in (out / "lp_adaptor_warm.jsonl").read_text("utf-8").splitlines()]
+    assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+    assert json.loads((out / "lp_adaptor.jsonl").read_text("utf-8").splitlines()[-1])["step"] == 6
+    check_frames_come_nearer(own, out, photo)
     trained = load_bundle(own)
     assert trained.manifest["model_card"]["lp_adaptor"].startswith("trained on 4 faces")
     assert np.abs(trained.rig.mean_pose_latent).max() > 0
@@ -172,6 +174,27 @@ def test_the_adaptor_of_an_import_trains_and_then_sliders_move(
     torch.save({"gen": {}}, stranger)
     arguments = ["--bundle", str(own), "--data", str(tmp_path), "--out", str(out)]
     assert main(["adaptor", *arguments, "--checkpoint", str(stranger), *training]) == 1
+
+
+def check_frames_come_nearer(bundle: Path, training: Path, photo: NDArray[np.uint8]) -> None:
+    """Check that faces drawn with the params of training faces come nearer to those drawn with their latents."""
+    engine = Engine(load_bundle(bundle), device="cpu", threads=1)
+    features = engine.create_character(photo, box=BOX).identity.features
+    with np.load(training / "readings.npz") as readings:
+        params, latents = readings["params"], readings["latents"]
+    offsets = engine.sessions.run("lp_adaptor", {"params": params})["pose_offset"]
+
+    def drawn(latent: NDArray[np.float32]) -> NDArray[np.float32]:
+        return engine.sessions.run("generator", {**features, "pose_latent": latent[None]})["image"]
+
+    mean = latents.mean(axis=0)
+    average = drawn(mean)
+    pairs = [(drawn(latent), drawn(mean + offset)) for latent, offset in zip(latents, offsets, strict=True)]
+    before, after = (
+        np.mean([np.abs(part - true).mean() for true, part in rows])
+        for rows in ([(t, average) for t, _ in pairs], pairs)
+    )
+    assert after < 0.7 * before
 
 
 def check_sliders(bundle: Path, photo: NDArray[np.uint8], folder: Path) -> None:
