@@ -39,6 +39,7 @@ from training import (
     loop,
     lp_adaptor,
     lp_regressor,
+    mirrored,
     pose_latent,
     processes,
 )
@@ -183,6 +184,14 @@ class DefaultRun:
         model = lp_adaptor.LpAdaptor(self.landmark_model.k, self.recipe.latent_size)
         return self._weights(name, model) if name else model
 
+    def mirrored_adaptor(self) -> mirrored.MirroredAdaptor:
+        """Return D as it ships."""
+        params = mirror_offsets(self.landmark_model, np.eye(self.recipe.k)).astype(np.float32)
+        return mirrored.MirroredAdaptor(self.adaptor(), torch.from_numpy(params), self._mirrored_latents())
+
+    def _mirrored_latents(self) -> torch.Tensor:
+        return torch.from_numpy(self.latent_space.mirror())
+
     def _weights(self, name: str, model: Network) -> Network:
         loop.load_weights(self.folder / f"{name}.pt", model)
         return model.eval()
@@ -308,7 +317,7 @@ class DefaultRun:
             self.kit, self.landmark_model, self.latent_space.encode, recipe.control_people, 12, seed
         )
         mirror = mirror_offsets(self.landmark_model, np.eye(recipe.k)).astype(np.float32)
-        refined = control_fit.refine(fitted, self.adaptor(), known, self.latent_space.basis, mirror)
+        refined = control_fit.refine(fitted, self.mirrored_adaptor(), known, self.latent_space.basis, mirror)
         self._save_controls(refined)
 
     def _save_controls(self, controls: ControlMap) -> None:
@@ -349,8 +358,8 @@ class DefaultRun:
             mean_latent=self.mean_latent(),
             face_finder=finder,
             lp_regressor=self.regressor(),
-            pose_encoder=self.pose_encoder(),
-            lp_adaptor=self.adaptor(),
+            pose_encoder=mirrored.MirroredEncoder(self.pose_encoder(), self._mirrored_latents()),
+            lp_adaptor=self.mirrored_adaptor(),
             landmark_refiner=self._weights("landmark_refiner", landmark_refiner.LandmarkRefiner()),
             backbone=self.backbone(),
         )

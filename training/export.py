@@ -24,9 +24,8 @@ from training.backbones.portrait_flow import IDENTITY_SIZE, MAP_SIZE, Identity, 
 from training.control_fit import control_list
 from training.face_finder import FaceFinder
 from training.landmark_refiner import LandmarkRefiner
-from training.lp_adaptor import LpAdaptor
 from training.lp_regressor import LpRegressor
-from training.pose_latent import PoseEncoder
+from training.mirrored import MirroredAdaptor, MirroredEncoder
 from training.presets import write_presets
 
 _OPSET = 18
@@ -49,8 +48,8 @@ class TrainedModels:
     mean_latent: NDArray[np.float32]
     face_finder: FaceFinder
     lp_regressor: LpRegressor
-    pose_encoder: PoseEncoder
-    lp_adaptor: LpAdaptor
+    pose_encoder: MirroredEncoder
+    lp_adaptor: MirroredAdaptor
     landmark_refiner: LandmarkRefiner
     backbone: PortraitFlow
 
@@ -146,7 +145,7 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
     export_graph(
         models.pose_encoder,
         folder / "pose_encoder.onnx",
-        {"image": picture(models.pose_encoder.reader.size)},
+        {"image": picture(models.pose_encoder.size)},
         ["pose_latent"],
     )
     export_graph(

@@ -125,11 +125,13 @@ class GeometryHead(nn.Module):
 
     basis: Tensor
     mean: Tensor
+    mirror: Tensor
 
     def __init__(self, space: LatentSpace, hidden: int = 320) -> None:
         super().__init__()
         self.register_buffer("basis", torch.from_numpy(space.basis))
         self.register_buffer("mean", torch.from_numpy(space.mean))
+        self.register_buffer("mirror", torch.from_numpy(space.mirror()), persistent=False)
         latent = len(space.basis)
         self.layers = nn.Sequential(
             nn.Linear(136 + 2 * latent, hidden),
@@ -145,7 +147,18 @@ class GeometryHead(nn.Module):
         nn.init.normal_(last.weight, std=1e-3)
 
     def forward(self, landmarks: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        """Return displacements [n, 70, 2] in crop sides, for landmarks [n, 68, 2] and latents [n, w]."""
+        """Return displacements [n, 70, 2] in crop sides, for landmarks [n, 68, 2] and latents [n, w].
+
+        A face and its mirror image get each other's mirror image: training alone makes them nearly so.
+        """
+        own = self._one_side(landmarks, source, target)
+        order = torch.from_numpy(landmarks68.MIRROR).to(landmarks.device)
+        flip = landmarks.new_tensor([-1.0, 1.0])
+        mirrored = landmarks[:, order] * flip + landmarks.new_tensor([1.0, 0.0])
+        other = self._one_side(mirrored, source @ self.mirror, target @ self.mirror) * flip
+        return 0.5 * (own + torch.cat([other[:, :68][:, order], other[:, [69, 68]]], dim=1))
+
+    def _one_side(self, landmarks: Tensor, source: Tensor, target: Tensor) -> Tensor:
         shape = 4.0 * (landmarks.reshape(-1, 136) - 0.5)
         there = self.layers(torch.cat([shape, source, target], dim=1))
         here = self.layers(torch.cat([shape, source, source], dim=1))
