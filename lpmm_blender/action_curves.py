@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """F-curves of an action, whether Blender gives actions slots (since 4.4) or not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import bpy
 import numpy as np
 from bpy.types import Action, FCurve, Object
+from numpy.typing import NDArray
 
 _LINEAR = "LINEAR"
 
@@ -43,7 +44,7 @@ def nla_fcurves(thing: Object) -> Iterator[FCurve]:
 
 
 class NewAction:
-    """An action under construction, with a slot for one object where there are slots."""
+    """An action full of keys, made at once, with a slot for one object where there are slots."""
 
     def __init__(self, name: str, thing: Object) -> None:
         self.action: Action = bpy.data.actions.new(name)
@@ -55,7 +56,9 @@ class NewAction:
             holder = strip.channelbag(self._slot, ensure=True)
         self._curves, self._groups = holder.fcurves, holder.groups
 
-    def add_keys(self, path: str, index: int, frames: list[float], values: list[float], group: str) -> None:
+    def add_keys(
+        self, path: str, index: int, frames: Sequence[float], values: Sequence[float] | NDArray[np.floating], group: str
+    ) -> None:
         """Add one F-curve with linear keys, in a group unless its name is empty."""
         curve = self._curves.new(path, index=index)
         if group:
@@ -68,7 +71,10 @@ class NewAction:
         curve.update()
 
     def give_to(self, thing: Object) -> None:
-        """Make it the object's active action."""
-        thing.animation_data.action = self.action
+        """Make it the object's active action; the one before stays in the file, with a fake user."""
+        animation = thing.animation_data or thing.animation_data_create()
+        if animation.action is not None:
+            animation.action.use_fake_user = True
+        animation.action = self.action
         if self._slot is not None:
-            thing.animation_data.action_slot = self._slot
+            animation.action_slot = self._slot

@@ -60,8 +60,6 @@ def bake_nla_to_keys(
     new = NewAction(name or f"{rig.name} baked", rig)
     for (path, index), numbers in values.items():
         new.add_keys(path, index, [float(frame) for frame in frames], numbers, groups[path, index])
-    if animation.action is not None:
-        animation.action.use_fake_user = True
     new.give_to(rig)
     animation.action_blend_type, animation.action_influence = "REPLACE", 1.0
     for track in animation.nla_tracks:

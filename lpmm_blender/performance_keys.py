@@ -16,8 +16,8 @@ from lpmm_runtime.controls import HEAD_CONTROLS
 from lpmm_runtime.frame import RigModel
 from lpmm_runtime.take import Take, check_take
 
-from .performance_action import NewAction
-from .rig import KEY_GROUP, PARAM_HARD, record_of
+from .action_curves import NewAction
+from .rig import KEY_GROUP, PARAM_HARD, data_path, record_of
 
 Array = NDArray[np.float32]
 Onto = Literal["CONTROLS", "COEFFICIENTS"]
@@ -79,11 +79,11 @@ def import_performance(
     action = NewAction(f"{rig.name} {where}", rig)
     for name, values in channels.items():
         if name in rig:
-            action.add_keys(name, frames, values, KEY_GROUP)
+            action.add_keys(data_path(name), 0, frames, values, KEY_GROUP)
     for index in range(bundle.k):
         if param_name(index) in rig:
             values = np.clip(rest[:, index], -PARAM_HARD, PARAM_HARD)
-            action.add_keys(param_name(index), frames, values, KEY_GROUP)
+            action.add_keys(data_path(param_name(index)), 0, frames, values, KEY_GROUP)
     action.give_to(rig)
     return options.start, options.start + len(offsets) - 1
 

@@ -20,7 +20,7 @@ from .rig import PRESET_PREFIX, data_path, record_of
 
 _FEWEST_ROWS = 64
 _ROWS = 8
-_SLIDER_WIDTH = 2.25
+_SLIDER_WIDTH = 1.8
 _PREVIEW_SCALE = 6.0
 
 
@@ -43,9 +43,7 @@ class LPMM_PresetRow(PropertyGroup):
     """A place in the list."""
 
     place: IntProperty()  # type: ignore[valid-type]
-    title: StringProperty(  # type: ignore[valid-type]
-        name="Name", description="The preset's name; double-click to rename", get=_title_of, set=_rename
-    )
+    title: str
 
 
 class LPMM_UL_presets(UIList):
@@ -216,6 +214,10 @@ _register_classes, _unregister_classes = bpy.utils.register_classes_factory(
 def register() -> None:
     """Add the list, its menus and its rows."""
     _register_classes()
+    # Not in the class: Blender 4.2 as a module crashes at exit over functions that only went with their class.
+    LPMM_PresetRow.title = StringProperty(
+        name="Name", description="The preset's name; double-click to rename", get=_title_of, set=_rename
+    )
     WindowManager.lpmm_preset_rows = CollectionProperty(type=LPMM_PresetRow, options={"SKIP_SAVE"})
 
 
@@ -224,4 +226,5 @@ def unregister() -> None:
     if bpy.app.timers.is_registered(_grow):
         bpy.app.timers.unregister(_grow)
     del WindowManager.lpmm_preset_rows
+    del LPMM_PresetRow.title
     _unregister_classes()

@@ -67,11 +67,14 @@ class TakeFrame:
         pose_latent: [w], v_take.
         params: [k], p_take, in standard deviations; None is the portrait's own.
         influence: 0 to 1.
+        driven_params: [k], p_take with the sliders' edits; None is the request's params, which is right where `params`
+            is None, too: then the edits are those from the portrait's own.
     """
 
     pose_latent: Numbers
     params: Numbers | None = None
     influence: float = 1.0
+    driven_params: Numbers | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,7 @@ def _plain_take(take: TakeFrame) -> TakeFrame:
         pose_latent=finite_numbers(take.pose_latent, "pose_latent"),
         params=None if take.params is None else finite_numbers(take.params, "take params"),
         influence=finite_numbers([take.influence], "influence")[0],
+        driven_params=None if take.driven_params is None else finite_numbers(take.driven_params, "driven params"),
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lpmm_runtime.bundle import load_bundle
 from lpmm_runtime.character_shelf import CharacterShelf
@@ -32,6 +33,7 @@ from lpmm_runtime.protocol import (
     PROTOCOL_VERSION,
     CharacterInfo,
     Message,
+    Numbers,
     RenderRequest,
     RuntimeRequestError,
     decode,
@@ -247,9 +249,10 @@ class Server:
         take: dict[str, Any] = {}
         if request.take is not None:
             take = {
-                "pose_latent": np.array(request.take.pose_latent, np.float32),
+                "pose_latent": _array(request.take.pose_latent),
                 "influence": request.take.influence,
-                "take_params": None if request.take.params is None else np.array(request.take.params, np.float32),
+                "take_params": _array(request.take.params),
+                "driven_params": _array(request.take.driven_params),
             }
         began = time.perf_counter()
         params = np.array(request.params, np.float32)
@@ -319,6 +322,10 @@ class _Ending:
         logging.shutdown()
         # A model may be running in another thread, and nobody waits for its frame.
         os._exit(0)
+
+
+def _array(values: Numbers | None) -> NDArray[np.float32] | None:
+    return None if values is None else np.array(values, np.float32)
 
 
 def _take_stdout() -> IO[bytes]:

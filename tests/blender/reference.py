@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import bpy
@@ -15,6 +16,7 @@ from lpmm_runtime.bundle import load_bundle
 from lpmm_runtime.engine import Engine
 from lpmm_runtime.frame import evaluate_channels
 from lpmm_runtime.portrait import read_image
+from lpmm_runtime.presets import Preset
 
 
 class Reference:
@@ -25,10 +27,16 @@ class Reference:
         self._engine = Engine(self._bundle, "cpu", 1)
         self._character = self._engine.create_character(read_image(photo))
 
-    def frame(self, channels: Mapping[str, float], base: str = "PHOTO", view: str = "crop") -> NDArray[np.uint8]:
-        """Return the frame [H, W, 4] uint8 of controls, params and preset weights."""
+    def frame(
+        self,
+        channels: Mapping[str, float],
+        base: str = "PHOTO",
+        view: str = "crop",
+        presets: Mapping[str, Preset] = MappingProxyType({}),
+    ) -> NDArray[np.uint8]:
+        """Return the frame [H, W, 4] uint8 of controls, params and weights of the bundle's presets and others."""
         start = self._character.params if base == "PHOTO" else np.zeros_like(self._character.params)
-        params = evaluate_channels(self._bundle.rig, start, channels, self._bundle.presets)
+        params = evaluate_channels(self._bundle.rig, start, channels, {**self._bundle.presets, **presets})
         return self._engine.render(self._character, params, base=base, view=view, size=None)
 
 

@@ -2,7 +2,8 @@
 """The tour in a real window, for machines that have a Blender: `LPMM_BLENDER=/opt/blender/blender pytest tests/gui`.
 
 $LPMM_BLENDER is the command of a Blender, 4.2 or later, under Linux. Needs `xdotool` and ImageMagick's `import`, and
-without a $DISPLAY `xvfb-run`. On a display of your own, leave the mouse alone for some minutes. See `tour.py`.
+without a $DISPLAY `xvfb-run`. On a display of your own, leave the mouse alone for some minutes. $LPMM_TOUR_OUT, if set,
+is the folder that keeps the screenshots and the console. See `tour.py`.
 """
 
 import json
@@ -76,8 +77,11 @@ def test_the_tour_ends_without_an_error_in_the_console(extension: Path, photo: P
         width,
         height,
     ]
-    out = tmp_path / "tour"
-    out.mkdir()
+    out = Path(os.environ.get("LPMM_TOUR_OUT", tmp_path / "tour")).absolute()
+    # What an earlier tour left would be taken for this one's.
+    if out.exists() and any(out.iterdir()):
+        pytest.fail(f"$LPMM_TOUR_OUT: {out} is not empty")
+    out.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
         "LPMM_TOUR_ZIP": str(extension),

@@ -5,12 +5,14 @@
         blender --factory-startup --no-window-focus --window-geometry 0 0 1400 1050 --python tests/gui/tour.py
 
 It installs the zip from disk, adds a face, drags a slider and a handle with a synthetic mouse, keys, plays, imports a
-preset, pushes down to the NLA, renders 240 frames while the viewport shows the plane, bakes, saves and reopens.
+preset, pushes down to the NLA, imports a performance, renders 240 frames while the viewport shows the plane, renders
+the viewport, bakes, saves and reopens.
 Beside Blender 4.2 or later it needs an X screen that nothing else uses, for which Xvfb is good enough, `xdotool`, and
 ImageMagick's `import`. The zip has to be one for this Blender's Python (`python -m lpmm_blender.build --python 3.N`);
 nothing else is installed, and BLENDER_USER_RESOURCES keeps your own Blender's files out of it.
 
-LPMM_TOUR_OUT gets `report.json`, `console.txt`, a screenshot a step, and in `pictures/` those of docs/animators.md.
+LPMM_TOUR_OUT gets `report.json` (with the milliseconds that the add-on took of the main thread in drags and playback),
+`console.txt`, a screenshot a step, and in `pictures/` those of docs/animators.md.
 Blender exits with 0 when every step did what it should and the console has no error. `test_tour.py` runs this under
 pytest where $LPMM_BLENDER names a Blender.
 """
@@ -21,6 +23,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 
@@ -28,9 +32,11 @@ import bpy
 import numpy as np
 from bpy.types import Area, Object, Region, Window
 from bpy_extras.view3d_utils import location_3d_to_region_2d
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from stopwatch import Stopwatch
 from window import Console, Hand, Wait, found, screenshot
 
 ZIP = Path(os.environ["LPMM_TOUR_ZIP"]).absolute()
@@ -43,6 +49,7 @@ YAW = '["headYaw"]'
 SMILE = '["preset:Crooked smile"]'
 
 hand = Hand()
+watch = Stopwatch(PACKAGE)
 
 
 def rig() -> Object:
@@ -77,11 +84,11 @@ def installs() -> Wait:
         bpy.ops.extensions.package_install_files(filepath=str(ZIP), repo="user_default", enable_on_install=True)
     expect(PACKAGE in preferences.addons, "the extension is not enabled")
     expect(preferences.addons[PACKAGE].preferences.runtime_python == "", "a Python is set")
-    # Open from the beginning, for its picture: nothing tells where the header of a closed section lies.
-    output = bpy.types.LPMM_PT_output
-    bpy.utils.unregister_class(output)
-    output.bl_options = set()
-    bpy.utils.register_class(output)
+    # Open from the beginning, for their pictures: nothing tells where the header of a closed section lies.
+    for section in (bpy.types.LPMM_PT_performance, bpy.types.LPMM_PT_output):
+        bpy.utils.unregister_class(section)
+        section.bl_options = set()
+        bpy.utils.register_class(section)
     yield 1.0
 
 
@@ -128,7 +135,8 @@ def drags_a_slider() -> Wait:
     """Turn the head with the mouse on the slider."""
     start = yield from found(hand.find(YAW))
     before = _picture_bytes()
-    yield from hand.drag(start, (45.0, 0.0))
+    with watch.over("drag"):
+        yield from hand.drag(start, (45.0, 0.0))
     yaw = rig()["headYaw"]
     expect(yaw > 2.0, f"headYaw is {yaw} after the drag")
     yield from wait_until(lambda: _picture_bytes() != before, 20.0, "the picture follows the slider")
@@ -190,7 +198,8 @@ def plays() -> Wait:
         frames.add(scene.frame_current)
         return len(seen) > 8 and len(frames) > 8
 
-    yield from wait_until(moves, 120.0, "nine frames and nine pictures are played")
+    with watch.over("playback"):
+        yield from wait_until(moves, 120.0, "nine frames and nine pictures are played")
     with hand.over():
         bpy.ops.screen.animation_cancel(restore_frame=False)
     yield 0.5
@@ -223,8 +232,15 @@ def imports_a_preset() -> Wait:
     rig()["preset:Crooked smile"] = 1.0
     rig().update_tag()
     yield from wait_until(lambda: _picture_bytes() != before, 20.0, "the picture follows the preset")
-    # The thumbnails are rendered one by one, after the picture.
-    yield 12.0
+    # The thumbnails are rendered one by one, after the picture; those that were drawn were asked for.
+    yield 1.0
+    thumbnails = import_module(f"{PACKAGE}.preset_thumbnails")
+
+    def shown() -> bool:
+        return not bpy.app.timers.is_registered(thumbnails.show_arrived)
+
+    yield from wait_until(shown, 120.0, "the thumbnails are there")
+    yield 1.0
     picture("animators-presets", hand.area("VIEW_3D"))
 
 
@@ -273,6 +289,33 @@ def pushes_down() -> Wait:
     yield 3.0
 
 
+def imports_a_performance() -> Wait:
+    """Key the face with a take, look at it, and take it back."""
+    path = OUT / "nods.json"
+    _write_take(path)
+    with hand.over():
+        bpy.ops.ed.undo_push(message="Before the performance")
+        bpy.ops.lpmm.import_performance(filepath=str(path), start=60)
+    yield 0.5
+    curves = import_module(f"{PACKAGE}.action_curves").active_fcurves(rig())
+    frames = [round(point.co.x) for curve in curves if curve.data_path == YAW for point in curve.keyframe_points]
+    expect((frames[0], frames[-1]) == (60, 107), f"the performance keys headYaw from {frames[0]} to {frames[-1]}")
+    before = _picture_bytes()
+    bpy.context.scene.frame_set(72)
+    yield from wait_until(lambda: _picture_bytes() != before, 20.0, "the picture follows the performance")
+    expect(rig()["headYaw"] > 8.0, f"headYaw is {rig()['headYaw']} in the performance")
+    # The next section's: only properties can be found, and this one has none.
+    yield from found(hand.find("folder"))
+    yield 1.0
+    picture("animators-performance", hand.area("VIEW_3D"))
+    with hand.over():
+        bpy.ops.ed.undo()
+    yield 1.0
+    expect(rig().animation_data.action is None, "undo does not take the performance back")
+    bpy.context.scene.frame_set(1)
+    yield 1.0
+
+
 def renders() -> Wait:
     """Render the animation in the window, small, while the viewport shows the plane."""
     scene = bpy.context.scene
@@ -295,6 +338,27 @@ def renders() -> Wait:
         with bpy.context.temp_override(window=window):
             bpy.ops.wm.window_close()
     scene.render.resolution_percentage = 100
+    yield 1.0
+
+
+def renders_the_viewport() -> Wait:
+    """Render some frames as the viewport shows them; each is the frame that was rendered before."""
+    scene, space = bpy.context.scene, hand.area("VIEW_3D").spaces.active
+    samples = range(1, FRAMES + 1, 48)
+    scene.frame_step, scene.render.filepath = samples.step, str(OUT / "viewport" / "####")
+    space.overlay.show_overlays = False
+    with hand.over():
+        bpy.ops.render.opengl("INVOKE_DEFAULT", animation=True)
+    done = OUT / "viewport"
+    yield from wait_until(lambda: len(list(done.glob("*.png"))) == len(samples), 200.0, "the viewport is rendered")
+    yield 2.0
+    space.overlay.show_overlays, scene.frame_step = True, 1
+    rendered = {frame: _read_pixels(OUT / "render" / f"{frame:04d}.png") for frame in samples}
+    for frame in samples:
+        shown = _read_pixels(done / f"{frame:04d}.png")
+        nearest = min(samples, key=lambda other: float(np.abs(rendered[other] - shown).mean()))
+        expect(nearest == frame, f"the viewport's frame {frame} is the render's frame {nearest}")
+    scene.frame_set(1)
     yield 1.0
 
 
@@ -335,6 +399,22 @@ def reopens() -> Wait:
     expect(_session().status.fault == "", _session().status.fault)
 
 
+def drags_at_512() -> Wait:
+    """Drag the slider of a face of 512 × 512 pixels, for the time that the handlers take of the main thread."""
+    record = import_module(f"{PACKAGE}.rig").record_of(rig())
+    import_module(f"{PACKAGE}.rig").write_record(rig(), replace(record, size=512))
+    rig().animation_data_clear()
+    with hand.over():
+        bpy.ops.lpmm.refresh()
+    yield from wait_until(lambda: tuple(rig()["lpmm_image"].size) == (512, 512), 60.0, "the picture has 512 pixels")
+    start = yield from found(hand.find(YAW))
+    before = _picture_bytes()
+    with watch.over("drag at 512"):
+        yield from hand.drag(start, (60.0, 0.0), steps=40)
+        yield from wait_until(lambda: _picture_bytes() != before, 20.0, "the picture follows the slider")
+    expect(watch.median("drag at 512") is not None, "the drag called no handler")
+
+
 STEPS: tuple[Callable[[], Wait], ...] = (
     installs,
     looks_at_the_preferences,
@@ -345,10 +425,13 @@ STEPS: tuple[Callable[[], Wait], ...] = (
     plays,
     imports_a_preset,
     pushes_down,
+    imports_a_performance,
     renders,
+    renders_the_viewport,
     saves,
     bakes,
     reopens,
+    drags_at_512,
 )
 
 
@@ -368,6 +451,14 @@ def _picture_bytes() -> int:
     return hash(values.tobytes())
 
 
+def _read_pixels(path: Path) -> NDArray[np.float32]:
+    image = bpy.data.images.load(str(path))
+    values = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(values)
+    bpy.data.images.remove(image)
+    return values
+
+
 def _pose() -> dict[str, float]:
     return {name: value for name, value in rig().items() if isinstance(value, float)}
 
@@ -377,6 +468,29 @@ def _key_frames(path: str) -> list[int]:
     uses = channels.action_uses(rig())
     curves = [curve for use in uses for collection in channels.curves_of_use(use) for curve in collection]
     return [round(point.co.x) for curve in curves if curve.data_path == path for point in curve.keyframe_points]
+
+
+def _write_take(path: Path) -> None:
+    """Write two seconds of a head that turns and a jaw that opens, as if they had been captured."""
+    take = import_module("lpmm_runtime.take")
+    evaluate_params = import_module("lpmm_runtime.frame").evaluate_params
+    bundle = _session().bundle()
+    rest = np.zeros(bundle.k, np.float32)
+    swing = np.sin(np.linspace(0.0, 2.0 * np.pi, 48))
+    controls = [{"headYaw": 14.0 * float(s), "jawOpen": 0.4 * abs(float(s))} for s in swing]
+    params = np.stack([evaluate_params(bundle.rig, rest, values, {}) for values in controls])
+    performance = take.Take(
+        source="nods.mov",
+        fps=Fraction(bpy.context.scene.render.fps),
+        bundle=f"{bundle.name} {bundle.version}",
+        models=take.models_of(bundle),
+        seen=np.ones(len(params), bool),
+        params=params,
+        pose_latents=np.zeros((len(params), bundle.latent_size), np.float32),
+        head_angles=bundle.rig.controls.head_angles(params),
+        squares=np.full((len(params), 3), 100.0, np.float32),
+    )
+    take.save_take(performance, path)
 
 
 def _handle_on_screen(name: str) -> tuple[float, float]:
@@ -407,6 +521,7 @@ def walk(console: Console) -> Iterator[float]:
         if failed:
             break
     report["failed"], report["console"] = failed, console.faults()
+    report["main_thread_ms"] = watch.report()
     (OUT / "report.json").write_text(json.dumps(report, indent=2))
     for line in (failed, *report["console"]):
         if line:

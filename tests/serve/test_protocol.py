@@ -10,7 +10,7 @@ from lpmm_runtime.protocol import CharacterInfo, RenderRequest, RuntimeRequestEr
 
 def test_a_request_keeps_its_float32_params_bit_for_bit() -> None:
     params = np.random.default_rng(0).normal(size=40).astype(np.float32)
-    take = TakeFrame(pose_latent=params[:5], params=params, influence=0.25)
+    take = TakeFrame(pose_latent=params[:5], params=params, influence=0.25, driven_params=2 * params)
     sent = RenderRequest("c1", params, "live", "NEUTRAL", "full", 512, take)
     received = RenderRequest.of_message(decode(encode(sent.message())))
     assert received == sent

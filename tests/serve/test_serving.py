@@ -73,6 +73,28 @@ def test_a_take_is_mixed_in(client: RuntimeClient, character: CharacterInfo, eng
     assert not np.array_equal(frame.pixels, client.render_exact(character.id, character.params, size=64).pixels)
 
 
+def test_edits_are_added_to_the_takes_own_params(
+    client: RuntimeClient, character: CharacterInfo, engine: Engine, photos: Any
+) -> None:
+    same = engine.create_character(read_image(photos[0]))
+    latent, taken = np.linspace(-1, 1, W, dtype=np.float32), same.params + np.float32(0.5)
+    edits = params_of(character, 3) - character.params
+    take = TakeFrame(latent, taken, influence=0.6, driven_params=taken + edits)
+    frame = client.render_exact(character.id, character.params + edits, size=64, take=take)
+    expected = engine.render(
+        same,
+        character.params + edits,
+        size=64,
+        pose_latent=latent,
+        influence=0.6,
+        take_params=taken,
+        driven_params=taken + edits,
+    )
+    np.testing.assert_array_equal(frame.pixels, expected)
+    without = client.render_exact(character.id, character.params + edits, size=64, take=TakeFrame(latent, taken, 0.6))
+    assert not np.array_equal(frame.pixels, without.pixels)
+
+
 def test_exact_frames_are_right_and_in_order_under_live_load(
     client: RuntimeClient, engine: Engine, photos: tuple[Path, Path]
 ) -> None:
