@@ -78,7 +78,10 @@ class LPMM_OT_cancel_gpu_runtime(Operator):
 
     @classmethod
     def poll(cls, _context: Context) -> bool:
-        return _installation is not None
+        if _installation is None:
+            cls.poll_message_set("Nothing is being installed")
+            return False
+        return True
 
     def execute(self, _context: Context) -> set[str]:
         stop()
@@ -93,7 +96,13 @@ class LPMM_OT_remove_gpu_runtime(Operator):
     @classmethod
     def poll(cls, _context: Context) -> bool:
         home = preferences.user_folder()
-        return _installation is None and home is not None and gpu_runtime.installed_in(home) is not None
+        if _installation is not None:
+            cls.poll_message_set("It is being installed")
+        elif home is None or gpu_runtime.installed_in(home) is None:
+            cls.poll_message_set("The GPU runtime is not installed")
+        else:
+            return True
+        return False
 
     def invoke(self, context: Context, event: Event) -> set[str]:
         return context.window_manager.invoke_confirm(self, event)

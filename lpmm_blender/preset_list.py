@@ -20,7 +20,8 @@ from .rig import PRESET_PREFIX, data_path, record_of
 
 _FEWEST_ROWS = 64
 _ROWS = 8
-_SLIDER_WIDTH = 1.8
+# As wide as a value needs and no wider: in a sidebar of the usual width the names need the rest.
+_SLIDER_WIDTH, _SWITCH_SCALE = 2.0, 0.85
 _PREVIEW_SCALE = 6.0
 
 
@@ -82,9 +83,11 @@ class LPMM_UL_presets(UIList):
         slider.active = any(other.name == name for other in heard(record.presets, rig))
         if PRESET_PREFIX + name in rig:
             slider.prop(rig, data_path(PRESET_PREFIX + name), text="", slider=True)
-        _draw_mute(row, rig, name)
-        solo = soloed(rig) == name
-        row.operator("lpmm.solo_preset", text="", icon="SOLO_ON" if solo else "SOLO_OFF", emboss=False).preset = name
+        switches = row.row(align=True)
+        switches.scale_x = _SWITCH_SCALE
+        _draw_mute(switches, rig, name)
+        star = "SOLO_ON" if soloed(rig) == name else "SOLO_OFF"
+        switches.operator("lpmm.solo_preset", text="", icon=star, emboss=False).preset = name
 
     def filter_items(self, context: Context, data: WindowManager, property_name: str) -> tuple[list[int], list[int]]:
         rows = getattr(data, property_name)

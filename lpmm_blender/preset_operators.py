@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The operators on presets: thin shells over preset_sliders, preset_poses and preset_files."""
+"""The operators on the list of presets: thin shells over preset_sliders and preset_poses."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import bpy
-from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, StringProperty
-from bpy.types import Context, Event, Object, Operator, OperatorFileListElement
-from bpy_extras.io_utils import ImportHelper
+from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
+from bpy.types import Context, Event, Object, Operator
 
 from lpmm_runtime.errors import LpmmError
 
-from . import runtime_session
 from .face_pose import write_values
 from .operators import active_rig
-from .preset_actions import publish_preset
-from .preset_files import ImportReport, add_presets, export_presets, import_presets
 from .preset_poses import PoseChange, add_from_pose, apply_preset, update_from_pose
 from .preset_sliders import (
     duplicate_preset,
@@ -28,11 +23,6 @@ from .preset_sliders import (
     soloed,
 )
 from .rig import KEY_GROUP, PRESET_PREFIX, data_path, record_of
-
-ON_CLASH = [
-    ("RENAME", "Number the New", "Add it as Name.001, beside the one that is there"),
-    ("REPLACE", "Replace the Old", "Give the one that is there the new contents; its value and keys stay"),
-]
 
 
 def active_preset(rig: Object) -> str | None:
@@ -104,7 +94,7 @@ class RigOperator(Operator):
             self.report({"WARNING"}, f"Keys or drivers decide over {', '.join(change.animated)}; mind them")
 
 
-class _PresetOperator(RigOperator):
+class PresetOperator(RigOperator):
     """An operator on one preset: the named one, or the active one of the list."""
 
     preset: StringProperty(  # type: ignore[valid-type]
@@ -155,7 +145,7 @@ class LPMM_OT_add_preset(RigOperator):
         return {"FINISHED"}
 
 
-class LPMM_OT_update_preset(_PresetOperator):
+class LPMM_OT_update_preset(PresetOperator):
     bl_idname = "lpmm.update_preset"
     bl_label = "Update Preset from Pose"
     changes_list = True
@@ -168,7 +158,7 @@ class LPMM_OT_update_preset(_PresetOperator):
         return {"FINISHED"}
 
 
-class LPMM_OT_apply_preset(_PresetOperator):
+class LPMM_OT_apply_preset(PresetOperator):
     bl_idname = "lpmm.apply_preset"
     bl_label = "Apply Preset"
     bl_description = "Move what the preset does now into the sliders, and put it at 0; the face stays as it is"
@@ -178,7 +168,7 @@ class LPMM_OT_apply_preset(_PresetOperator):
         return {"FINISHED"}
 
 
-class LPMM_OT_rename_preset(_PresetOperator):
+class LPMM_OT_rename_preset(PresetOperator):
     bl_idname = "lpmm.rename_preset"
     bl_label = "Rename Preset"
     changes_list = True
@@ -199,7 +189,7 @@ class LPMM_OT_rename_preset(_PresetOperator):
         return {"FINISHED"}
 
 
-class LPMM_OT_remove_preset(_PresetOperator):
+class LPMM_OT_remove_preset(PresetOperator):
     bl_idname = "lpmm.remove_preset"
     bl_label = "Remove Preset"
     changes_list = True
@@ -219,7 +209,7 @@ class LPMM_OT_remove_preset(_PresetOperator):
         return {"FINISHED"}
 
 
-class LPMM_OT_duplicate_preset(_PresetOperator):
+class LPMM_OT_duplicate_preset(PresetOperator):
     bl_idname = "lpmm.duplicate_preset"
     bl_label = "Duplicate Preset"
     changes_list = True
@@ -230,7 +220,7 @@ class LPMM_OT_duplicate_preset(_PresetOperator):
         return {"FINISHED"}
 
 
-class LPMM_OT_move_preset(_PresetOperator):
+class LPMM_OT_move_preset(PresetOperator):
     bl_idname = "lpmm.move_preset"
     bl_label = "Move Preset"
     changes_list = True
@@ -246,7 +236,7 @@ class LPMM_OT_move_preset(_PresetOperator):
         return {"FINISHED"}
 
 
-class LPMM_OT_mute_preset(_PresetOperator):
+class LPMM_OT_mute_preset(PresetOperator):
     bl_idname = "lpmm.mute_preset"
     bl_label = "Mute Preset"
     bl_description = "Switch the preset off or on; its value stays"
@@ -256,7 +246,7 @@ class LPMM_OT_mute_preset(_PresetOperator):
         return {"FINISHED"}
 
 
-class LPMM_OT_solo_preset(_PresetOperator):
+class LPMM_OT_solo_preset(PresetOperator):
     bl_idname = "lpmm.solo_preset"
     bl_label = "Solo Preset"
     bl_description = "Let this preset alone have an effect, or all again"
@@ -266,7 +256,7 @@ class LPMM_OT_solo_preset(_PresetOperator):
         return {"FINISHED"}
 
 
-class LPMM_OT_clear_presets(_PresetOperator):
+class LPMM_OT_clear_presets(PresetOperator):
     bl_idname = "lpmm.clear_presets"
     bl_label = "Clear Presets"
     bl_description = "Put every preset at 0; keys stay"
@@ -276,7 +266,7 @@ class LPMM_OT_clear_presets(_PresetOperator):
         return {"FINISHED"}
 
 
-class LPMM_OT_unmute_presets(_PresetOperator):
+class LPMM_OT_unmute_presets(PresetOperator):
     bl_idname = "lpmm.unmute_presets"
     bl_label = "Unmute All Presets"
     bl_description = "Switch every preset on, and end the solo"
@@ -286,105 +276,6 @@ class LPMM_OT_unmute_presets(_PresetOperator):
         for name in record_of(rig).presets:
             set_muted(rig, name, False)
         return {"FINISHED"}
-
-
-class LPMM_OT_import_preset(RigOperator, ImportHelper):
-    bl_idname = "lpmm.import_preset"
-    bl_label = "Import Presets"
-    changes_list = True
-    bl_description = "Add saved blendshapes to the face: the chosen files, or with no file chosen the whole folder"
-
-    filename_ext = ".json"
-    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})  # type: ignore[valid-type]
-    files: CollectionProperty(type=OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
-    on_clash: EnumProperty(  # type: ignore[valid-type]
-        name="If the Name Is Taken", items=ON_CLASH, description="By a preset with other contents"
-    )
-
-    def act(self, _context: Context, rig: Object) -> set[str]:
-        chosen = [Path(self.directory) / entry.name for entry in self.files if entry.name]
-        path = Path(self.filepath or self.directory)
-        return _tell(self, rig, import_presets(rig, chosen or [path], self.on_clash))
-
-
-class LPMM_OT_add_library_presets(RigOperator):
-    bl_idname = "lpmm.add_library_presets"
-    bl_label = "Add from Library"
-    changes_list = True
-    bl_description = "Add a preset that comes with the model bundle"
-
-    preset: StringProperty(  # type: ignore[valid-type]
-        name="Preset", description="The preset; empty means all of them", options={"SKIP_SAVE"}
-    )
-    on_clash: EnumProperty(  # type: ignore[valid-type]
-        name="If the Name Is Taken",
-        items=ON_CLASH,
-        description="By a preset with other contents",
-        options={"SKIP_SAVE"},
-    )
-
-    def act(self, _context: Context, rig: Object) -> set[str]:
-        library = runtime_session.session().bundle().presets
-        if self.preset and self.preset not in library:
-            raise LpmmError(f"The model bundle has no preset named {self.preset!r}")
-        chosen = [library[self.preset]] if self.preset else list(library.values())
-        return _tell(self, rig, add_presets(rig, chosen, self.on_clash))
-
-
-class LPMM_OT_export_presets(_PresetOperator):
-    bl_idname = "lpmm.export_presets"
-    bl_label = "Export Presets"
-    bl_description = "Write presets as JSON files, one each, into a folder"
-    bl_options = {"REGISTER"}
-
-    directory: StringProperty(name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    filter_folder: BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
-    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})  # type: ignore[valid-type]
-    which: EnumProperty(  # type: ignore[valid-type]
-        name="Presets", items=[("ACTIVE", "Active", "The active one"), ("ALL", "All", "All of this face")]
-    )
-    overwrite: BoolProperty(  # type: ignore[valid-type]
-        name="Overwrite", description="Replace files of the same name; otherwise a number is added"
-    )
-
-    def invoke(self, context: Context, _event: Event) -> set[str]:
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
-
-    def act_on(self, _context: Context, rig: Object, name: str) -> set[str]:
-        names = list(record_of(rig).presets) if self.which == "ALL" else [name]
-        folder = Path(bpy.path.abspath(self.directory))
-        written = export_presets(rig, names, folder, overwrite=self.overwrite)
-        what = written[0].name if len(written) == 1 else f"{len(written)} presets"
-        self.report({"INFO"}, f"Wrote {what} to {folder}")
-        return {"FINISHED"}
-
-
-class LPMM_OT_publish_preset(_PresetOperator):
-    bl_idname = "lpmm.publish_preset"
-    bl_label = "Publish as Action Asset"
-    bl_description = (
-        "Make the preset an Action asset, with a preview, for the Asset Browser; published again, it is made anew"
-    )
-
-    def act_on(self, _context: Context, rig: Object, name: str) -> set[str]:
-        action, no_preview = publish_preset(rig, name)
-        if no_preview:
-            self.report({"WARNING"}, f"{action.name} has no preview: {no_preview}")
-        return {"FINISHED"}
-
-
-def _tell(operator: RigOperator, rig: Object, report: ImportReport) -> set[str]:
-    """Report what was added; what went wrong comes last, because the status bar shows the last line."""
-    if report.changed:
-        set_active_preset(rig, (report.added or report.replaced)[-1])
-    if report.changed or report.skipped:
-        operator.report({"INFO"}, report.summary())
-    for fault in report.faults:
-        # A script that called the operator gets an error as an exception, and would miss what was added.
-        operator.report({"WARNING" if report.changed else "ERROR"}, fault.partition("\n")[0])
-    return {"FINISHED"} if report.changed else {"CANCELLED"}
 
 
 _register_classes, _unregister_classes = bpy.utils.register_classes_factory(
@@ -400,10 +291,6 @@ _register_classes, _unregister_classes = bpy.utils.register_classes_factory(
         LPMM_OT_solo_preset,
         LPMM_OT_clear_presets,
         LPMM_OT_unmute_presets,
-        LPMM_OT_import_preset,
-        LPMM_OT_add_library_presets,
-        LPMM_OT_export_presets,
-        LPMM_OT_publish_preset,
     )
 )
 

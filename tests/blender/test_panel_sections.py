@@ -10,6 +10,7 @@ from bpy.types import Object, Scene
 
 import lpmm_blender
 from lpmm_blender import runtime_operators
+from lpmm_blender.add_face import add_face
 from lpmm_blender.panels import SECTIONS
 from lpmm_blender.rig import record_of
 from lpmm_blender.runtime_session import RuntimeSession, RuntimeSettings
@@ -75,6 +76,19 @@ def test_every_button_and_slider_explains_itself(rig: Object) -> None:
         assert len(described.split()) > 3, name
     for name in record_of(rig).controls:
         assert rig.id_properties_ui(name).as_dict()["description"]
+
+
+@pytest.mark.parametrize("face", [False, True], ids=["without a face", "with a face"])
+def test_everything_that_is_disabled_says_why(scene: Scene, portrait: Path, face: bool) -> None:
+    if face:
+        add_face(scene, portrait)
+    disabled = [name for name in dir(bpy.ops.lpmm) if not getattr(bpy.ops.lpmm, name).poll()]
+    assert {"cancel_bake", "show_live", "check_bake"} <= set(disabled)
+    for name in disabled:
+        with pytest.raises(RuntimeError) as refused:
+            getattr(bpy.ops.lpmm, name)()
+        # What an operator without a reason gets: "…poll() failed, context is incorrect".
+        assert "context is incorrect" not in str(refused.value), name
 
 
 def test_preferences_reach_the_runtime(runtime: RuntimeSession, scene: Scene, tiny_bundle: Path) -> None:

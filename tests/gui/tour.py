@@ -295,7 +295,7 @@ def imports_a_performance() -> Wait:
     _write_take(path)
     with hand.over():
         bpy.ops.ed.undo_push(message="Before the performance")
-        bpy.ops.lpmm.import_performance(filepath=str(path), start=60)
+        bpy.ops.lpmm.import_performance("EXEC_DEFAULT", True, filepath=str(path), start=60)
     yield 0.5
     curves = import_module(f"{PACKAGE}.action_curves").active_fcurves(rig())
     frames = [round(point.co.x) for curve in curves if curve.data_path == YAW for point in curve.keyframe_points]
