@@ -4,9 +4,9 @@
     LPMM_TOUR_ZIP=dist/lpmm-….zip LPMM_TOUR_PHOTO=portrait.png LPMM_TOUR_OUT=tour BLENDER_USER_RESOURCES=tour/user \\
         blender --factory-startup --no-window-focus --window-geometry 0 0 1400 1050 --python tests/gui/tour.py
 
-It installs the zip from disk, adds a face, drags a slider and a handle with a synthetic mouse, keys, plays, imports a
-preset, pushes down to the NLA, imports a performance, renders 240 frames while the viewport shows the plane, renders
-the viewport, bakes, saves and reopens.
+It installs the zip from disk, drops a picture, adds a face, drags a slider and a handle with a synthetic mouse, keys,
+plays, imports a preset, pushes down to the NLA, imports a performance, renders 240 frames while the viewport shows the
+plane, renders the viewport, bakes, saves and reopens.
 Beside Blender 4.2 or later it needs an X screen that nothing else uses, for which Xvfb is good enough, `xdotool`, and
 ImageMagick's `import`. The zip has to be one for this Blender's Python (`python -m lpmm_blender.build --python 3.N`);
 nothing else is installed, and BLENDER_USER_RESOURCES keeps your own Blender's files out of it.
@@ -24,37 +24,40 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 
 import bpy
 import numpy as np
-from bpy.types import Area, Object, Region, Window
-from bpy_extras.view3d_utils import location_3d_to_region_2d
-from numpy.typing import NDArray
+from bpy.types import Area, Region, Window
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from stopwatch import Stopwatch
+from tour_state import (
+    PACKAGE,
+    PHOTO,
+    bake_is_over,
+    handle_on_screen,
+    key_frames,
+    picture_bytes,
+    pose,
+    read_pixels,
+    rig,
+    session,
+    write_take,
+)
 from window import Console, Hand, Wait, found, screenshot
 
 ZIP = Path(os.environ["LPMM_TOUR_ZIP"]).absolute()
-PHOTO = Path(os.environ["LPMM_TOUR_PHOTO"]).absolute()
 OUT = Path(os.environ["LPMM_TOUR_OUT"]).absolute()
 PICTURES = OUT / "pictures"
-PACKAGE = "bl_ext.user_default.lpmm"
 FRAMES = 240
 YAW = '["headYaw"]'
 SMILE = '["preset:Crooked smile"]'
 
 hand = Hand()
 watch = Stopwatch(PACKAGE)
-
-
-def rig() -> Object:
-    """Return the tour's face; undo and reopening replace the object."""
-    return bpy.data.objects[PHOTO.stem]
 
 
 def expect(holds: bool, what: str) -> None:
@@ -110,6 +113,21 @@ def looks_at_the_preferences() -> Wait:
     yield 1.0
 
 
+def drops_a_picture() -> Wait:
+    """Drop the portrait from the file manager: it is offered as a face; Return accepts."""
+    hand.move(*hand.centre("WINDOW"))
+    yield 0.5
+    with hand.over():
+        bpy.ops.wm.drop_import_file("INVOKE_DEFAULT", directory=str(PHOTO.parent), files=[{"name": PHOTO.name}])
+    yield 1.0
+    # In the menu of what may be done with a picture, the key of "Add LPMM Face".
+    yield from hand.press("l")
+    yield 1.0
+    picture("animators-add", hand.area("VIEW_3D"))
+    yield from hand.press("Return")
+    yield from wait_until(lambda: PHOTO.stem in bpy.data.objects, 60.0, "a face is made of the dropped picture")
+
+
 def adds_a_face() -> Wait:
     """Choose a portrait; the runtime starts from the zip alone."""
     bpy.data.batch_remove([*bpy.data.objects, *bpy.data.collections])
@@ -121,9 +139,8 @@ def adds_a_face() -> Wait:
     yield 1.0
     hand.region("UI").active_panel_category = "LPMM"
     bpy.context.scene.frame_end = FRAMES
-    session = _session()
-    expect(session.running, "the runtime does not run")
-    maps = Path(f"/proc/{session.process.pid}/maps").read_text()
+    expect(session().running, "the runtime does not run")
+    maps = Path(f"/proc/{session().process.pid}/maps").read_text()
     libraries = {line.split()[-1] for line in maps.splitlines() if "onnxruntime" in line}
     expect(bool(libraries), "the runtime runs without onnxruntime")
     user = bpy.utils.resource_path("USER")
@@ -134,12 +151,12 @@ def adds_a_face() -> Wait:
 def drags_a_slider() -> Wait:
     """Turn the head with the mouse on the slider."""
     start = yield from found(hand.find(YAW))
-    before = _picture_bytes()
+    before = picture_bytes()
     with watch.over("drag"):
         yield from hand.drag(start, (45.0, 0.0))
     yaw = rig()["headYaw"]
     expect(yaw > 2.0, f"headYaw is {yaw} after the drag")
-    yield from wait_until(lambda: _picture_bytes() != before, 20.0, "the picture follows the slider")
+    yield from wait_until(lambda: picture_bytes() != before, 20.0, "the picture follows the slider")
     yield 1.0
     picture("animators-slider", hand.area("VIEW_3D"))
 
@@ -149,11 +166,11 @@ def drags_a_handle() -> Wait:
     bpy.context.window_manager.lpmm_show_handles = True
     hand.area("VIEW_3D").tag_redraw()
     yield 1.5
-    before = _pose()
-    start = _handle_on_screen("Mouth Corner Left")
+    before = pose()
+    start = handle_on_screen(hand, "Mouth Corner Left")
     yield from hand.drag(start, (14.0, 22.0))
     yield 1.5
-    moved = {name: value for name, value in _pose().items() if value != before[name]}
+    moved = {name: value for name, value in pose().items() if value != before[name]}
     expect(bool(moved), "no slider moved with the handle")
     hand.move(*start)
     yield 0.5
@@ -162,7 +179,7 @@ def drags_a_handle() -> Wait:
     with hand.over():
         bpy.ops.ed.undo()
     yield 1.0
-    expect(_pose() == before, "undo does not bring the pose back")
+    expect(pose() == before, "undo does not bring the pose back")
 
 
 def keys() -> Wait:
@@ -176,10 +193,10 @@ def keys() -> Wait:
         hand.move(*start)
         yield 0.3
         yield from hand.press("i")
-    expect(_key_frames(YAW) == [1, 120, FRAMES], f"headYaw has keys at {_key_frames(YAW)}")
+    expect(key_frames(YAW) == [1, 120, FRAMES], f"headYaw has keys at {key_frames(YAW)}")
     with hand.over():
         bpy.ops.lpmm.key_sliders(which="ALL")
-    expect(_key_frames('["jawOpen"]') == [FRAMES], "Key All does not key the jaw")
+    expect(key_frames('["jawOpen"]') == [FRAMES], "Key All does not key the jaw")
     yield 0.5
 
 
@@ -194,7 +211,7 @@ def plays() -> Wait:
         bpy.ops.screen.animation_play()
 
     def moves() -> bool:
-        seen.add(_picture_bytes())
+        seen.add(picture_bytes())
         frames.add(scene.frame_current)
         return len(seen) > 8 and len(frames) > 8
 
@@ -225,13 +242,13 @@ def imports_a_preset() -> Wait:
         bpy.ops.lpmm.import_preset(filepath=str(path))
     yield 1.0
     place = yield from found(hand.find(SMILE, scroll=8))
-    before = _picture_bytes()
+    before = picture_bytes()
     yield from hand.drag(place, (120.0, 0.0))
     value = rig()["preset:Crooked smile"]
     expect(0.0 < value <= 1.0, f"the preset's slider is at {value}")
     rig()["preset:Crooked smile"] = 1.0
     rig().update_tag()
-    yield from wait_until(lambda: _picture_bytes() != before, 20.0, "the picture follows the preset")
+    yield from wait_until(lambda: picture_bytes() != before, 20.0, "the picture follows the preset")
     # The thumbnails are rendered one by one, after the picture; those that were drawn were asked for.
     yield 1.0
     thumbnails = import_module(f"{PACKAGE}.preset_thumbnails")
@@ -284,7 +301,7 @@ def pushes_down() -> Wait:
     picture("animators-nla", hand.area("NLA_EDITOR"), camera)
     hand.window.workspace = bpy.data.workspaces["Layout"]
     yield 1.0
-    # A render locks the interface: the viewport has to be drawn before, to show the plane meanwhile.
+    # A render locks the interface: what the viewport shows has to be there before.
     hand.area("VIEW_3D").tag_redraw()
     yield 3.0
 
@@ -292,7 +309,7 @@ def pushes_down() -> Wait:
 def imports_a_performance() -> Wait:
     """Key the face with a take, look at it, and take it back."""
     path = OUT / "nods.json"
-    _write_take(path)
+    write_take(path)
     with hand.over():
         bpy.ops.ed.undo_push(message="Before the performance")
         bpy.ops.lpmm.import_performance("EXEC_DEFAULT", True, filepath=str(path), start=60)
@@ -300,14 +317,16 @@ def imports_a_performance() -> Wait:
     curves = import_module(f"{PACKAGE}.action_curves").active_fcurves(rig())
     frames = [round(point.co.x) for curve in curves if curve.data_path == YAW for point in curve.keyframe_points]
     expect((frames[0], frames[-1]) == (60, 107), f"the performance keys headYaw from {frames[0]} to {frames[-1]}")
-    before = _picture_bytes()
+    before = picture_bytes()
     bpy.context.scene.frame_set(72)
-    yield from wait_until(lambda: _picture_bytes() != before, 20.0, "the picture follows the performance")
+    yield from wait_until(lambda: picture_bytes() != before, 20.0, "the picture follows the performance")
     expect(rig()["headYaw"] > 8.0, f"headYaw is {rig()['headYaw']} in the performance")
     # The next section's: only properties can be found, and this one has none.
     yield from found(hand.find("folder"))
+    # Away from there, or its tooltip would cover the picture.
+    hand.away()
     yield 1.0
-    picture("animators-performance", hand.area("VIEW_3D"))
+    picture("animators-performance", hand.area("VIEW_3D"), hand.area("DOPESHEET_EDITOR"))
     with hand.over():
         bpy.ops.ed.undo()
     yield 1.0
@@ -326,9 +345,9 @@ def renders() -> Wait:
     scene.render.filepath = str(OUT / "render" / "####")
     with hand.over():
         bpy.ops.render.render("INVOKE_DEFAULT", animation=True)
-    yield 8.0
-    screenshot(OUT / "rendering.png")
     done = OUT / "render"
+    yield from wait_until(lambda: len(list(done.glob("*.png"))) > 20, 120.0, "the render begins")
+    screenshot(OUT / "rendering.png")
     yield from wait_until(lambda: len(list(done.glob("*.png"))) == FRAMES, 500.0, f"{FRAMES} frames are rendered")
     yield from wait_until(lambda: not bpy.app.is_job_running("RENDER"), 30.0, "the render ends")
     moved = {path.read_bytes() for path in done.glob("*.png")}
@@ -337,7 +356,6 @@ def renders() -> Wait:
     for window in list(bpy.context.window_manager.windows)[1:]:
         with bpy.context.temp_override(window=window):
             bpy.ops.wm.window_close()
-    scene.render.resolution_percentage = 100
     yield 1.0
 
 
@@ -350,12 +368,17 @@ def renders_the_viewport() -> Wait:
     with hand.over():
         bpy.ops.render.opengl("INVOKE_DEFAULT", animation=True)
     done = OUT / "viewport"
-    yield from wait_until(lambda: len(list(done.glob("*.png"))) == len(samples), 200.0, "the viewport is rendered")
-    yield 2.0
+
+    def rendered_all() -> bool:
+        over = all(operator.bl_idname != "RENDER_OT_opengl" for operator in hand.window.modal_operators)
+        return over and all((done / f"{frame:04d}.png").is_file() for frame in samples)
+
+    yield from wait_until(rendered_all, 200.0, "the viewport is rendered")
     space.overlay.show_overlays, scene.frame_step = True, 1
-    rendered = {frame: _read_pixels(OUT / "render" / f"{frame:04d}.png") for frame in samples}
+    scene.render.resolution_percentage = 100
+    rendered = {frame: read_pixels(OUT / "render" / f"{frame:04d}.png") for frame in samples}
     for frame in samples:
-        shown = _read_pixels(done / f"{frame:04d}.png")
+        shown = read_pixels(done / f"{frame:04d}.png")
         nearest = min(samples, key=lambda other: float(np.abs(rendered[other] - shown).mean()))
         expect(nearest == frame, f"the viewport's frame {frame} is the render's frame {nearest}")
     scene.frame_set(1)
@@ -375,7 +398,7 @@ def bakes() -> Wait:
     folder = OUT / "lpmm_bake" / "tour" / PHOTO.stem
     yield from wait_until(lambda: len(list(folder.glob("*.png"))) > 20, 120.0, "the bake begins")
     screenshot(OUT / "baking.png")
-    yield from wait_until(lambda: (folder / "lpmm-bake.json").is_file() and _bake_over(), 500.0, "the bake ends")
+    yield from wait_until(lambda: (folder / "lpmm-bake.json").is_file() and bake_is_over(), 500.0, "the bake ends")
     yield 1.0
     expect(len(list(folder.glob("*.png"))) == FRAMES, f"{len(list(folder.glob('*.png')))} frames were baked")
     # Blender 4.3 gives the path within the settings, 5.2 the whole one.
@@ -394,9 +417,9 @@ def reopens() -> Wait:
     with hand.over():
         bpy.ops.lpmm.show_live()
     bpy.context.scene.frame_set(30)
-    yield from wait_until(lambda: _session().running, 60.0, "the runtime runs for the reopened file")
+    yield from wait_until(lambda: session().running, 60.0, "the runtime runs for the reopened file")
     yield 3.0
-    expect(_session().status.fault == "", _session().status.fault)
+    expect(session().status.fault == "", session().status.fault)
 
 
 def drags_at_512() -> Wait:
@@ -408,16 +431,17 @@ def drags_at_512() -> Wait:
         bpy.ops.lpmm.refresh()
     yield from wait_until(lambda: tuple(rig()["lpmm_image"].size) == (512, 512), 60.0, "the picture has 512 pixels")
     start = yield from found(hand.find(YAW))
-    before = _picture_bytes()
+    before = picture_bytes()
     with watch.over("drag at 512"):
         yield from hand.drag(start, (60.0, 0.0), steps=40)
-        yield from wait_until(lambda: _picture_bytes() != before, 20.0, "the picture follows the slider")
+        yield from wait_until(lambda: picture_bytes() != before, 20.0, "the picture follows the slider")
     expect(watch.median("drag at 512") is not None, "the drag called no handler")
 
 
 STEPS: tuple[Callable[[], Wait], ...] = (
     installs,
     looks_at_the_preferences,
+    drops_a_picture,
     adds_a_face,
     drags_a_slider,
     drags_a_handle,
@@ -433,76 +457,6 @@ STEPS: tuple[Callable[[], Wait], ...] = (
     reopens,
     drags_at_512,
 )
-
-
-def _session() -> object:
-    return sys.modules[f"{PACKAGE}.runtime_session"].session()
-
-
-def _bake_over() -> bool:
-    return sys.modules[f"{PACKAGE}.bake_operators"].current_bake() is None
-
-
-def _picture_bytes() -> int:
-    """Return a number that changes with the picture on the plane."""
-    image = rig()["lpmm_image"]
-    values = np.empty(len(image.pixels), np.float32)
-    image.pixels.foreach_get(values)
-    return hash(values.tobytes())
-
-
-def _read_pixels(path: Path) -> NDArray[np.float32]:
-    image = bpy.data.images.load(str(path))
-    values = np.empty(len(image.pixels), np.float32)
-    image.pixels.foreach_get(values)
-    bpy.data.images.remove(image)
-    return values
-
-
-def _pose() -> dict[str, float]:
-    return {name: value for name, value in rig().items() if isinstance(value, float)}
-
-
-def _key_frames(path: str) -> list[int]:
-    channels = import_module(f"{PACKAGE}.action_channels")
-    uses = channels.action_uses(rig())
-    curves = [curve for use in uses for collection in channels.curves_of_use(use) for curve in collection]
-    return [round(point.co.x) for curve in curves if curve.data_path == path for point in curve.keyframe_points]
-
-
-def _write_take(path: Path) -> None:
-    """Write two seconds of a head that turns and a jaw that opens, as if they had been captured."""
-    take = import_module("lpmm_runtime.take")
-    evaluate_params = import_module("lpmm_runtime.frame").evaluate_params
-    bundle = _session().bundle()
-    rest = np.zeros(bundle.k, np.float32)
-    swing = np.sin(np.linspace(0.0, 2.0 * np.pi, 48))
-    controls = [{"headYaw": 14.0 * float(s), "jawOpen": 0.4 * abs(float(s))} for s in swing]
-    params = np.stack([evaluate_params(bundle.rig, rest, values, {}) for values in controls])
-    performance = take.Take(
-        source="nods.mov",
-        fps=Fraction(bpy.context.scene.render.fps),
-        bundle=f"{bundle.name} {bundle.version}",
-        models=take.models_of(bundle),
-        seen=np.ones(len(params), bool),
-        params=params,
-        pose_latents=np.zeros((len(params), bundle.latent_size), np.float32),
-        head_angles=bundle.rig.controls.head_angles(params),
-        squares=np.full((len(params), 3), 100.0, np.float32),
-    )
-    take.save_take(performance, path)
-
-
-def _handle_on_screen(name: str) -> tuple[float, float]:
-    drag = import_module(f"{PACKAGE}.face_drag")
-    gizmos = import_module(f"{PACKAGE}.face_gizmos")
-    request = gizmos.request_of(rig(), bpy.context.view_layer.depsgraph)
-    landmarks = drag.placed_landmarks(*drag.model_and_pose(rig(), request))
-    place = drag.handle_place(landmarks, drag.HANDLES[name])
-    region = hand.region("WINDOW")
-    point = drag.face_plane(rig()).point((float(place[0]), float(place[1])))
-    x, y = location_3d_to_region_2d(region, hand.area("VIEW_3D").spaces.active.region_3d, point)
-    return region.x + x, region.y + y
 
 
 def walk(console: Console) -> Iterator[float]:

@@ -66,6 +66,11 @@ class Hand:
         """Return a region of the largest area of a kind."""
         return next(region for region in self.area(area).regions if region.type == kind)
 
+    def centre(self, kind: str, area: str = "VIEW_3D") -> tuple[float, float]:
+        """Return the middle of a region of the largest area of a kind."""
+        region = self.region(kind, area)
+        return region.x + 0.5 * region.width, region.y + 0.5 * region.height
+
     def over(self, region: str = "WINDOW", area: str = "VIEW_3D") -> Context:
         """Return the context that an operator has with the mouse over a region."""
         return bpy.context.temp_override(
@@ -75,6 +80,11 @@ class Hand:
     def move(self, x: float, y: float) -> None:
         """Put the mouse on a place of the window; y from the bottom, as Blender counts."""
         _xdotool("mousemove", round(x), round(self.window.height - y))
+
+    def away(self) -> None:
+        """Put the mouse where there is nothing to hover over."""
+        header = self.region("HEADER")
+        self.move(header.x + 0.5 * header.width, header.y + 4)
 
     def click(self, button: int = 1) -> Wait:
         """Click where the mouse is."""
@@ -115,7 +125,6 @@ class Hand:
         Raises:
             LookupError: if there is no such button.
         """
-        elsewhere = self.region("HEADER")
         for turn in range(turns):
             region = self.region("UI")
             x = region.x + 0.6 * region.width
@@ -124,7 +133,7 @@ class Hand:
             for _click in range(8 if turn else scroll):
                 _xdotool("click", 5)
                 yield 0.05
-            self.move(elsewhere.x + 0.5 * elsewhere.width, elsewhere.y + 4)
+            self.away()
             yield _SETTLE
             places = range(region.y + 10, region.y + region.height - 8, 14)
             for y in places if scroll else reversed(places):
