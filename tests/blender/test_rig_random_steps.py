@@ -21,7 +21,7 @@ from lpmm_blender.plane import planes_of
 from lpmm_blender.rig import all_rigs, data_path, rigs_of, slider_names
 from lpmm_blender.runtime_session import RuntimeSession
 
-STEPS = int(os.environ.get("LPMM_RANDOM_STEPS", "400"))
+STEPS = int(os.environ.get("LPMM_RANDOM_STEPS", "2000"))
 MOST_FACES = 3
 LONGEST_HISTORY = 20
 
