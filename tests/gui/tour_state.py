@@ -34,6 +34,11 @@ def bake_is_over() -> bool:
     return sys.modules[f"{PACKAGE}.bake_operators"].current_bake() is None
 
 
+def is_settled() -> bool:
+    """Whether the face shows what its sliders say: no live frame is asked for or on its way."""
+    return not sys.modules[f"{PACKAGE}.live_frames"].under_way()
+
+
 def picture_bytes() -> int:
     """Return a number that changes with the picture on the plane."""
     image = rig()["lpmm_image"]
