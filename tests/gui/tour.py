@@ -190,6 +190,9 @@ def drags_at_512() -> Wait:
     yield 0.5
     yield from wait_until(is_settled, 20.0, "the picture is that of the last value")
     expect(picture_bytes() == before, "the picture is not what it was")
+    # Of values that a script set, a later undo would know nothing.
+    with hand.over():
+        bpy.ops.ed.undo_push(message="As before")
 
 
 def drags_a_handle() -> Wait:
