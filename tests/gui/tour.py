@@ -75,13 +75,6 @@ def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> Wait:
         yield 0.1
 
 
-def close_other_windows() -> None:
-    """Close what a render has opened."""
-    for window in list(bpy.context.window_manager.windows)[1:]:
-        with bpy.context.temp_override(window=window):
-            bpy.ops.wm.window_close()
-
-
 def picture(name: str, *regions: Region | Area | Window, margins: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
     """Save a picture for the documentation."""
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -387,7 +380,9 @@ def renders() -> Wait:
     moved = {path.read_bytes() for path in done.glob("*.png")}
     # The head is never at rest before the last key; only pictures as small as these may be alike now and then.
     expect(len(moved) > 0.8 * FRAMES, f"only {len(moved)} of {FRAMES} rendered frames differ")
-    close_other_windows()
+    for window in list(bpy.context.window_manager.windows)[1:]:
+        with bpy.context.temp_override(window=window):
+            bpy.ops.wm.window_close()
     yield 1.0
 
 
@@ -397,6 +392,8 @@ def renders_the_viewport() -> Wait:
     samples = range(1, FRAMES + 1, 48)
     scene.frame_step, scene.render.filepath = samples.step, str(OUT / "viewport" / "####")
     space.overlay.show_overlays = False
+    # In no window of its own: after a second one was closed, Blender no longer notices what the mouse is over.
+    bpy.context.preferences.view.render_display_type = "NONE"
     with hand.over():
         bpy.ops.render.opengl("INVOKE_DEFAULT", animation=True)
     done = OUT / "viewport"
@@ -408,7 +405,6 @@ def renders_the_viewport() -> Wait:
     yield from wait_until(rendered_all, 200.0, "the viewport is rendered")
     space.overlay.show_overlays, scene.frame_step = True, 1
     scene.render.resolution_percentage = 100
-    close_other_windows()
     rendered = {frame: read_pixels(OUT / "render" / f"{frame:04d}.png") for frame in samples}
     for frame in samples:
         shown = read_pixels(done / f"{frame:04d}.png")
