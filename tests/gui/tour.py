@@ -399,6 +399,9 @@ def renders_the_viewport() -> Wait:
     done = OUT / "viewport"
 
     def rendered_all() -> bool:
+        # Blender 5.2 notices that it is done with the next event.
+        hand.away()
+        hand.move(*hand.centre("WINDOW"))
         over = all(operator.bl_idname != "RENDER_OT_opengl" for operator in hand.window.modal_operators)
         return over and all((done / f"{frame:04d}.png").is_file() for frame in samples)
 
