@@ -370,7 +370,7 @@ def renders() -> Wait:
     scene.render.resolution_percentage = max(1, round(100 * 96 / scene.render.resolution_x))
     scene.render.image_settings.file_format = "PNG"
     scene.render.filepath = str(OUT / "render" / "####")
-    # In no window of its own: after that was closed, Blender 5.2 would no longer notice what the mouse is over.
+    # In no window of its own, which without a window manager would lie over the viewport.
     bpy.context.preferences.view.render_display_type = "NONE"
     with hand.over():
         bpy.ops.render.render("INVOKE_DEFAULT", animation=True)
