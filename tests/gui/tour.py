@@ -430,8 +430,7 @@ def bakes() -> Wait:
     yield from wait_until(lambda: (folder / "lpmm-bake.json").is_file() and bake_is_over(), 500.0, "the bake ends")
     yield 1.0
     expect(len(list(folder.glob("*.png"))) == FRAMES, f"{len(list(folder.glob('*.png')))} frames were baked")
-    # Blender 4.3 gives the path within the settings, 5.2 the whole one.
-    yield from found(hand.find("folder", scroll=40))
+    yield from hand.scroll(40)
     picture("animators-bake", hand.area("VIEW_3D"))
     bpy.ops.wm.save_mainfile()
     yield 0.5

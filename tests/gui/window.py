@@ -128,13 +128,7 @@ class Hand:
         for turn in range(turns):
             region = self.region("UI")
             x = region.x + 0.6 * region.width
-            # At the edge: over a list the wheel would scroll the list.
-            self.move(region.x + 3, region.y + 0.5 * region.height)
-            for _click in range(8 if turn else scroll):
-                _xdotool("click", 5)
-                yield 0.05
-            self.away()
-            yield _SETTLE
+            yield from self.scroll(8 if turn else scroll)
             places = range(region.y + 10, region.y + region.height - 8, 14)
             for y in places if scroll else reversed(places):
                 self.move(x, y)
@@ -147,6 +141,17 @@ class Hand:
                         yield x - 6, y
                         return
         raise LookupError(f"there is no button of {wanted} in the sidebar")
+
+    def scroll(self, turns: int) -> Wait:
+        """Turn the wheel over the sidebar, towards its end."""
+        region = self.region("UI")
+        # At the edge: over a list the wheel would scroll the list.
+        self.move(region.x + 3, region.y + 0.5 * region.height)
+        for _turn in range(turns):
+            _xdotool("click", 5)
+            yield 0.05
+        self.away()
+        yield _SETTLE
 
     def hovered(self) -> str:
         """Return the data path of the property under the mouse in the sidebar, or ""."""
