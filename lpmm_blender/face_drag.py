@@ -7,6 +7,7 @@ import numpy as np
 from bpy.types import Object
 from mathutils import Vector
 
+from lpmm_runtime.channels import param_name
 from lpmm_runtime.crop import CropSquare
 from lpmm_runtime.errors import LpmmError
 from lpmm_runtime.frame import RigModel
@@ -72,6 +73,15 @@ class FaceDrag:
         self._handle = HANDLES[handle]
         self._start = placed_landmarks(self._rig_model, self._pose)
         self._written: dict[str, float] = {}
+        self._movable: dict[str, None] = {}
+
+    @property
+    def keyed(self) -> list[str]:
+        """The sliders that a key of this drag takes in: none if it changed nothing, else all that it might have.
+
+        A slider that only the next drag moved would have its one key there, and change this frame, too.
+        """
+        return [name for name in self._movable if name in self._rig] if self.written else []
 
     @property
     def written(self) -> list[str]:
@@ -86,6 +96,9 @@ class FaceDrag:
         pulls = [self._to(self._handle.name, offset)]
         if getattr(self._rig, SYMMETRY, False) and self._handle.mirrored != self._handle.name:
             pulls.append(self._to(self._handle.mirrored, (-offset[0], offset[1])))
+        self._movable = dict.fromkeys(name for pull in pulls for name in pull.handle.controls)
+        if coefficients and not self._handle.turns_head:
+            self._movable |= dict.fromkeys(param_name(index) for index in range(self._rig_model.k))
         values = solve_pulls(self._rig_model, self._pose, pulls, params=coefficients)
         values = {name: value for name, value in values.items() if name in self._rig}
         for name in values:

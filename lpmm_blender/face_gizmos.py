@@ -104,7 +104,7 @@ class LPMM_OT_drag_face(Operator):
     def _finish(self, context: Context, drag: FaceDrag) -> set[str]:
         rig = rig_of(context.active_object)
         if context.scene.tool_settings.use_keyframe_insert_auto and rig is not None:
-            key_names(rig, drag.written, context.scene.frame_current)
+            key_names(rig, drag.keyed, context.scene.frame_current)
         return {"FINISHED"}
 
 

@@ -111,6 +111,23 @@ def test_a_drag_leaves_keys_with_auto_keying(face: Object) -> None:
     assert face["jawOpen"] < moved["jawOpen"]
 
 
+def test_a_slider_that_only_the_second_drag_moves_leaves_the_first_frame_alone(face: Object) -> None:
+    bpy.context.scene.tool_settings.use_keyframe_insert_auto = True
+    bpy.ops.lpmm.drag_face(handle="Mouth Corner Left", offset=(0.0, -0.02), coefficients=False)
+    moved = posed(face)
+    bpy.context.scene.frame_set(10)
+    bpy.ops.lpmm.drag_face(handle="Mouth Corner Left", offset=(0.0, 0.06), coefficients=False)
+    assert set(posed(face)) - set(moved), "the second drag moves no other slider"
+    bpy.context.scene.frame_set(1)
+    assert posed(face) == pytest.approx(moved, abs=1e-5)
+
+
+def test_a_drag_that_changes_nothing_leaves_no_keys(face: Object) -> None:
+    bpy.context.scene.tool_settings.use_keyframe_insert_auto = True
+    bpy.ops.lpmm.drag_face(handle="Jaw", offset=(0.0, 0.0))
+    assert face.animation_data is None or face.animation_data.action is None
+
+
 def test_symmetry_pulls_the_other_side_too(face: Object) -> None:
     face.lpmm_symmetry = True
     left, right = where(face, "Mouth Corner Left"), where(face, "Mouth Corner Right")
