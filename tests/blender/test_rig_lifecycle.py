@@ -119,6 +119,44 @@ def test_a_deleted_face_leaves_nothing_behind(runtime: RuntimeSession, scene: Sc
     assert not any(names_in_file().values())
 
 
+def test_delete_face_takes_its_collection_camera_and_data_along(
+    runtime: RuntimeSession, scene: Scene, portrait: Path
+) -> None:
+    before = names_in_file()
+    rig = add_face(scene, portrait, FaceOptions(camera=True))
+    rig.keyframe_insert('["jawOpen"]', frame=1)
+    select(rig)
+    assert bpy.ops.lpmm.delete_face() == {"FINISHED"}
+    bpy.context.view_layer.update()
+    assert names_in_file() == before and not bpy.data.actions
+    assert runtime.photos == ()
+    assert not bpy.ops.lpmm.delete_face.poll()
+
+
+def test_delete_face_leaves_what_others_use(runtime: RuntimeSession, rig: Object) -> None:
+    twin = duplicate(rig)
+    lamp = bpy.data.objects.new("lamp", None)
+    rig.users_collection[0].objects.link(lamp)
+    picture = shown_by(twin)
+    select(rig)
+    assert bpy.ops.lpmm.delete_face() == {"FINISHED"}
+    bpy.context.view_layer.update()
+    assert lamp.users_collection and len(runtime.photos) == 1
+    assert [thing.type for thing in twin.children] == ["MESH"]
+    assert difference(shown_by(twin), picture) == 0
+
+
+def test_undo_brings_a_deleted_face_back_alive(runtime: RuntimeSession, rig: Object, reference: Reference) -> None:
+    bpy.ops.ed.undo_push(message="before")
+    select(rig)
+    bpy.ops.lpmm.delete_face()
+    bpy.ops.ed.undo_push(message="deleted")
+    bpy.ops.ed.undo()
+    rig = bpy.data.objects["Ada"]
+    change_slider(rig, "p07", 2.0)
+    assert difference(shown_by(rig), reference.frame({"p07": 2.0})) == 0
+
+
 def test_the_runtime_keeps_a_photo_that_another_face_needs(runtime: RuntimeSession, rig: Object) -> None:
     twin = duplicate(rig)
     delete(rig, *rig.children)
