@@ -318,23 +318,19 @@ class DefaultRun:
         )
         mirror = mirror_offsets(self.landmark_model, np.eye(recipe.k)).astype(np.float32)
         refined = control_fit.refine(fitted, self.mirrored_adaptor(), known, self.latent_space.basis, mirror)
-        self._save_controls(refined)
+        self._save_controls("controls", refined)
 
-    def _save_controls(self, controls: ControlMap) -> None:
-        np.savez(self.folder / "controls.npz", **(vars(controls) | {"names": np.array(controls.names)}))
+    def _save_controls(self, name: str, controls: ControlMap) -> None:
+        np.savez(self.folder / f"{name}.npz", **(vars(controls) | {"names": np.array(controls.names)}))
 
-    def _saved_controls(self) -> ControlMap:
-        with np.load(self.folder / "controls.npz", allow_pickle=False) as archive:
+    def _saved_controls(self, name: str) -> ControlMap:
+        with np.load(self.folder / f"{name}.npz", allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         names = tuple(str(name) for name in arrays.pop("names"))
         return ControlMap(names, **arrays)
 
     def head_angles(self) -> None:
         """Bend the head map until a bundle's frames turn as far as they are told."""
-        log = self.folder / "head_angles.jsonl"
-        # What is bent already must not be bent again.
-        if log.exists() and log.stat().st_mtime >= (self.folder / "controls.npz").stat().st_mtime:
-            return
         trial = self.folder / "head-angles-bundle"
 
         def bundle_of(controls: ControlMap) -> Engine:
@@ -342,9 +338,10 @@ class DefaultRun:
             return Engine(load_bundle(trial), "cpu", None)
 
         people, seed = self.recipe.calibration_people, self.options.seed
-        controls, scores = head_calibration.calibrate(self._saved_controls(), bundle_of, self.kit, people, seed)
-        self._save_controls(controls)
-        log.write_text(json.dumps(scores) + "\n", "utf-8")
+        fitted = self._saved_controls("controls")
+        controls, scores = head_calibration.calibrate(fitted, bundle_of, self.kit, people, seed)
+        self._save_controls("calibrated_controls", controls)
+        (self.folder / "head_angles.jsonl").write_text(json.dumps(scores) + "\n", "utf-8")
         shutil.rmtree(trial)
 
     def _models(self, controls: ControlMap) -> export.TrainedModels:
@@ -393,7 +390,7 @@ class DefaultRun:
         if options.note:
             card["note"] = options.note
         bundle = self.folder / "bundle"
-        models = self._models(self._saved_controls())
+        models = self._models(self._saved_controls("calibrated_controls"))
         export.export_bundle(models, bundle, card, f"lpmm-{options.size}", VERSION)
         load_bundle(bundle, graphs=True)
         print(f"bundle: {bundle}")
