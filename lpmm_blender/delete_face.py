@@ -6,6 +6,7 @@ from typing import Any
 import bpy
 from bpy.types import ID, Context, Menu, Object, Operator
 
+from .operators import poll_own_face
 from .rig import IMAGE, PHOTO, rig_of
 
 
@@ -25,8 +26,8 @@ def delete_face(rig: Object) -> None:
     bpy.data.batch_remove([*things, *collections])
     # What uses another goes first: a mesh, its material, the image in that.
     while unused := [found for found in data if not found.users and found.library is None]:
+        data = [found for found in data if found.users or found.library is not None]
         bpy.data.batch_remove(unused)
-        data = [found for found in data if found not in unused]
 
 
 def _data_of(thing: Object) -> list[ID]:
@@ -52,14 +53,7 @@ class LPMM_OT_delete_face(Operator):
 
     @classmethod
     def poll(cls, context: Context) -> bool:
-        rig = rig_of(context.active_object)
-        if rig is None:
-            cls.poll_message_set("Select an LPMM face")
-            return False
-        if rig.library is not None:
-            cls.poll_message_set("The face is linked from another file; delete its instance or its override")
-            return False
-        return True
+        return poll_own_face(cls, context, "delete its instance or its override")
 
     def execute(self, context: Context) -> set[str]:
         rig = rig_of(context.active_object)

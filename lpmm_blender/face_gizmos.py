@@ -18,6 +18,7 @@ from .face_drag import FaceDrag, FacePlane, face_plane, model_and_pose
 from .face_pose import key_names
 from .frame_request import FrameRequest
 from .frames import request_of
+from .operators import poll_own_face
 from .rig import rig_of
 
 SHOW_HANDLES = "lpmm_show_handles"
@@ -49,14 +50,7 @@ class LPMM_OT_drag_face(Operator):
 
     @classmethod
     def poll(cls, context: Context) -> bool:
-        rig = rig_of(context.active_object)
-        if rig is None:
-            cls.poll_message_set("Select an LPMM face")
-            return False
-        if rig.library is not None:
-            cls.poll_message_set("The face is linked from another file; make a library override to pose it")
-            return False
-        return True
+        return poll_own_face(cls, context, "make a library override to pose it")
 
     def execute(self, context: Context) -> set[str]:
         try:

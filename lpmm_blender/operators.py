@@ -22,6 +22,22 @@ def active_rig(context: Context) -> Object | None:
     return rig_of(context.active_object)
 
 
+def poll_own_face(operator: type[Operator], context: Context, instead: str) -> bool:
+    """Return whether a face of this file is active; else say why the operator is disabled.
+
+    Args:
+        instead: what to do with a face that is linked from another file.
+    """
+    rig = active_rig(context)
+    if rig is None:
+        operator.poll_message_set("Select an LPMM face")
+        return False
+    if rig.library is not None:
+        operator.poll_message_set(f"The face is linked from another file; {instead}")
+        return False
+    return True
+
+
 class _RigOperator(Operator):
     """What the operators on the active rig share."""
 
