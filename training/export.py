@@ -75,7 +75,7 @@ class _GeneratorGraph(nn.Module):
     ) -> tuple[Tensor, ...]:
         maps = self.backbone(Identity(image, alpha, features, landmarks, latent), pose_latent)
         points = torch.cat([maps.landmarks[:, :68], maps.landmarks[:, 68:]], dim=1)
-        return maps.flow, maps.paint, maps.mask, maps.alpha, points
+        return maps.flow, maps.paint, maps.mask, maps.alpha, points, maps.light
 
 
 def export_graph(
@@ -170,7 +170,7 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
         _GeneratorGraph(models.backbone),
         folder / "generator.onnx",
         {**features, "pose_latent": moved},
-        ["flow", "paint", "mask", "alpha", "landmarks"],
+        ["flow", "paint", "mask", "alpha", "landmarks", "light"],
     )
     controls = models.controls
     np.savez(

@@ -260,6 +260,7 @@ def pair_loss(model: PortraitFlow, batch: PairBatch, paint: bool) -> tuple[Tenso
     matte_loss = F.binary_cross_entropy_with_logits(logits, batch.source_alpha)
     moved_loss = (maps.alpha - batch.target_alpha).abs().mean()
     total = 0.15 * flow_loss + 4.0 * warp_loss + 0.3 * seen_loss + 0.5 * matte_loss + 3.0 * moved_loss
+    total = total + 0.2 * sum(slope.abs().mean() for slope in _slopes(maps.light.log()))
     parts = {
         "flow": float(flow_loss.detach()),
         "matte": float(matte_loss.detach()),

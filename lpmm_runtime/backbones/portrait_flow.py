@@ -2,7 +2,8 @@
 """The "portrait_flow" backbone: its graphs give maps at 128²; here the photo's own pixels are moved by them.
 
 Layers, from the back: a still background plate, the head with its matte, what the portrait did not show (painted),
-the inside of an opening mouth, and the lids, which slide over the eyeballs along their lines.
+the inside of an opening mouth, irises that look elsewhere, and the lids, which slide over the eyeballs along their
+lines.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lpmm_runtime import landmarks68
+from lpmm_runtime.backbones.gaze_layer import Eye, gaze_shift, portrait_eyes, raised, sideways
 from lpmm_runtime.backbones.lid_layer import lid_displacement, source_lids
 from lpmm_runtime.backbones.matte import settled_matte
 from lpmm_runtime.backbones.mouth_layer import PortraitMouth, draw_mouth, portrait_mouth
@@ -24,6 +27,12 @@ Array = NDArray[np.float32]
 _OUTPUTS = ("flow", "paint", "mask", "alpha", "landmarks")
 # Below this motion, in pixels of 128, a pixel is the portrait's own; above the second, the moved head's.
 _STILL, _MOVED = 0.05, 0.5
+# A change of light counts as this many pixels' motion.
+_LIGHT_COUNTS = 8.0
+_EYE_CORNERS = (
+    (landmarks68.EYE_RIGHT[0], landmarks68.EYE_RIGHT[3]),
+    (landmarks68.EYE_LEFT[0], landmarks68.EYE_LEFT[3]),
+)
 # The networks' doubt about the matte: below the first it is background, above the second head.
 _SURELY_BEHIND, _SURELY_HEAD = 0.15, 0.75
 # The matte is grown by this share of the side before the background behind it is made up, so that no hair is left.
@@ -32,12 +41,13 @@ _PLATE_MARGIN = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """A portrait at one size: the crop [s, s, 3], its matte [s, s], the background plate [s, s, 3] and the mouth."""
+    """A portrait at one size: the crop [s, s, 3], its matte [s, s], the background plate [s, s, 3], mouth and eyes."""
 
     crop: Array
     alpha: Array
     plate: Array
     mouth: PortraitMouth
+    eyes: tuple[Eye | None, Eye | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +111,12 @@ class PortraitFlowBackbone:
             canvas,
             identity.landmarks,
             target=maps["landmarks"][0, :68],
+            irises=maps["landmarks"][0, 68:],
             flow=maps["flow"][0].transpose(1, 2, 0),
             paint=maps["paint"][0].transpose(1, 2, 0),
             mask=maps["mask"][0, 0],
             alpha=maps["alpha"][0, 0],
+            light=maps["light"][0].transpose(1, 2, 0) if "light" in maps else None,
         )
 
 
@@ -112,7 +124,8 @@ def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     crop = np.ascontiguousarray(np.clip(resize(identity.crop, size, size), 0.0, 1.0), np.float32)
     # Enlarged exactly as frames' mattes are: where nothing moves the two must not differ.
     alpha = _decided(_enlarged(identity.features["source_alpha"][0].transpose(1, 2, 0), size)[..., 0])
-    return Canvas(crop, alpha, background_plate(crop, alpha), portrait_mouth(crop, identity.landmarks))
+    eyes = portrait_eyes(crop, identity.landmarks, None)
+    return Canvas(crop, alpha, background_plate(crop, alpha), portrait_mouth(crop, identity.landmarks), eyes)
 
 
 def background_plate(crop: Array, alpha: Array) -> Array:
@@ -139,9 +152,18 @@ def background_plate(crop: Array, alpha: Array) -> Array:
 
 
 def _compose(
-    canvas: Canvas, source: Array, *, target: Array, flow: Array, paint: Array, mask: Array, alpha: Array
+    canvas: Canvas,
+    source: Array,
+    *,
+    target: Array,
+    irises: Array,
+    flow: Array,
+    paint: Array,
+    mask: Array,
+    alpha: Array,
+    light: Array | None,
 ) -> Array:
-    """Return the frame [s, s, 4] of maps [m, m, …]; landmarks are in the unit square."""
+    """Return the frame [s, s, 4] of maps [m, m, …]; landmarks and the irises' ways are in the unit square."""
     size = len(canvas.crop)
     # Apart, for OpenCV is fast on three and four channels, NumPy slow on so few.
     moves = _enlarged(np.dstack([flow * np.float32(size), mask, alpha]), size)
@@ -155,13 +177,44 @@ def _compose(
         for layer in (shown, matte, painted):
             layer[rows, columns] = _looked_up(layer, origin)
         place[rows, columns] = origin + _looked_up(moves, origin)[..., :2]
-    moved = cv2.remap(canvas.crop, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    crop = _looking(canvas, opened, irises, flow, place)
+    moved = cv2.remap(crop, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    factors = None if light is None else _enlarged(light, size)
+    if factors is not None:
+        cv2.multiply(moved, factors, dst=moved)
     head = _mixed(painted, np.clip(moved, 0.0, 1.0, out=moved), shown)
     draw_mouth(head, canvas.crop, canvas.mouth, source, target, place)
     matte = _decided(matte)
-    change = _change(place, shown, matte, canvas.alpha)
+    change = _change(place, shown, matte, canvas.alpha, light)
     colour = _mixed(canvas.crop, _mixed(canvas.plate, head, matte), change)
     return np.asarray(cv2.merge([*cv2.split(colour), matte]), np.float32)
+
+
+def _looking(canvas: Canvas, target: Array, irises: Array, flow: Array, place: Array) -> Array:
+    """Return the crop with its irises raised or lowered; those that look aside shift what `place` [s, s, 2] points to.
+
+    Args:
+        target: [68, 2], the target's landmarks; irises: [2, 2], displacements, the picture's left eye first; flow: as
+            the graph gives it.
+    """
+    size, crop = len(canvas.crop), canvas.crop
+    for eye, corners, move in zip(canvas.eyes, _EYE_CORNERS, irises, strict=True):
+        if eye is None:
+            continue
+        shift = gaze_shift(eye, target[list(corners)], eye.middle + move, np.ascontiguousarray(flow))
+        if shift[1]:
+            crop = crop.copy() if crop is canvas.crop else crop
+            crop[eye.rows, eye.columns] = raised(eye, canvas.crop[eye.rows, eye.columns], shift)
+        if shift[0]:
+            low, high = target[list(corners)].min(axis=0) * size, target[list(corners)].max(axis=0) * size
+            reach = 1.25 * float(np.hypot(*(high - low)))
+            rows = slice(max(0, int(low[1] - reach)), min(size, int(high[1] + reach)))
+            columns = slice(max(0, int(low[0] - reach)), min(size, int(high[0] + reach)))
+            origin = place[rows, columns] - np.array([eye.columns.start, eye.rows.start], np.float32)
+            place[rows, columns] += cv2.remap(
+                sideways(eye, shift), origin, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+            )
+    return crop
 
 
 def _mixed(below: Array, above: Array, amount: Array) -> Array:
@@ -199,15 +252,19 @@ def _enlarged(maps: Array, size: int) -> Array:
     return np.concatenate(wide, axis=2)
 
 
-def _change(place: Array, shown: Array, matte: Array, alpha: Array) -> Array:
-    """Return [s, s]: 0 where nothing moves, is painted or uncovered, so that the portrait stands there exactly."""
+def _change(place: Array, shown: Array, matte: Array, alpha: Array, light: Array | None) -> Array:
+    """Return [s, s]: 0 where nothing moves, is lit anew, painted or uncovered: the portrait stands there exactly."""
     size = len(place)
     covered = cv2.max(matte, alpha)
     across, down = cv2.split(cv2.subtract(place, _pixels(size)))
     pixels = cv2.multiply(cv2.magnitude(across, down), covered, scale=128 / size)
     unseen = cv2.multiply(cv2.subtract(1.0, shown), covered, scale=4.0)
     amount = cv2.max(pixels, cv2.max(cv2.multiply(cv2.absdiff(matte, alpha), 4.0), unseen))
-    small = cv2.resize(amount, (128, 128), interpolation=cv2.INTER_AREA) if size > 128 else amount
-    soft = cv2.GaussianBlur(cv2.dilate(small, np.ones((5, 5), np.uint8)), (0, 0), 1.5)
+    if size > 128:
+        amount, covered = (cv2.resize(part, (128, 128), interpolation=cv2.INTER_AREA) for part in (amount, covered))
+    if light is not None:
+        lit = cv2.resize(np.abs(light - 1.0).max(axis=2), covered.shape, interpolation=cv2.INTER_LINEAR)
+        amount = cv2.max(amount, cv2.multiply(lit, covered, scale=_LIGHT_COUNTS))
+    soft = cv2.GaussianBlur(cv2.dilate(amount, np.ones((5, 5), np.uint8)), (0, 0), 1.5)
     t = np.clip((soft - _STILL) / (_MOVED - _STILL), 0.0, 1.0)
     return np.asarray(cv2.resize(t * t * (3.0 - 2.0 * t), (size, size), interpolation=cv2.INTER_LINEAR), np.float32)

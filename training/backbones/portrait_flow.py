@@ -30,6 +30,8 @@ from training.backbones.face_geometry import (
 MAP_SIZE = 128
 FLOW_SIZE = 64
 IDENTITY_SIZE = 256
+# The most that a turn brightens or darkens a place, as a logarithm.
+_LIGHT_RANGE = 0.7
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,8 @@ class Maps:
         visible: [n, 1, 128, 128], how well the portrait shows what is seen there (logits).
         paint: [n, 3, 128, 128] and mask [n, 1, 128, 128]: colour = mask · warped + (1 − mask) · paint.
         alpha: [n, 1, 128, 128], the moved matte.
-        warped: [n, 3, 128, 128].
+        light: [n, 3, 64, 64], factors: a face that turns takes the light otherwise.
+        warped: [n, 3, 128, 128], moved and lit.
     """
 
     landmarks: Tensor
@@ -272,6 +275,7 @@ class Maps:
     paint: Tensor
     mask: Tensor
     alpha: Tensor
+    light: Tensor
     warped: Tensor
 
 
@@ -285,10 +289,11 @@ class PortraitFlow(nn.Module):
         self.identity_net = IdentityEncoder(channels)
         self.flow_net = UNet(channels + 3 + 2 + 1 + LINE_COUNT, (channels, 48, 72, 96))
         self.flow_out = nn.Conv2d(channels, 4, 3, 1, 1)
+        self.light_out = nn.Conv2d(channels, 3, 3, 1, 1)
         self.hand_over = nn.Conv2d(channels, 12, 1)
         self.paint_net = UNet(3 + 1 + 1 + 12, (16, 32, 48, 64))
         self.paint_out = nn.Conv2d(16, 4, 3, 1, 1)
-        for layer in (self.flow_out, self.paint_out):
+        for layer in (self.flow_out, self.light_out, self.paint_out):
             nn.init.zeros_(layer.weight)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
@@ -325,7 +330,8 @@ class PortraitFlow(nn.Module):
         read = self.flow_out(y).float()
         flow = _up(base + 0.1 * activity * read[:, :2])
         visible = _up(read[:, 2:3])
-        warped = warp(identity.image, flow)
+        light = torch.exp(_LIGHT_RANGE * activity * torch.tanh(self.light_out(y).float()))
+        warped = (warp(identity.image, flow) * _up(light)).clamp(max=1.0)
         alpha = (warp(identity.alpha, flow) + activity * torch.tanh(_up(read[:, 3:4]))).clamp(0.0, 1.0)
         seen = torch.sigmoid(visible)
         z = self.paint_net(torch.cat([warped - 0.5, seen, alpha, _up(self.hand_over(y))], dim=1))
@@ -333,7 +339,7 @@ class PortraitFlow(nn.Module):
         logit = torch.log(warped.clamp(0.02, 0.98) / (1.0 - warped.clamp(0.02, 0.98)))
         paint = torch.sigmoid(logit + 2.0 * painted[:, :3])
         mask = 1.0 - activity * torch.sigmoid(-(painted[:, 3:] + visible + 1.0))
-        return Maps(points, base, flow, visible, paint, mask, alpha, warped)
+        return Maps(points, base, flow, visible, paint, mask, alpha, light, warped)
 
 
 def _activity(change: Tensor) -> Tensor:

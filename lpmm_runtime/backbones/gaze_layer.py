@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Eyes that look elsewhere: the portrait's own irises move over the eyeballs, between lids that stay."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lpmm_runtime import landmarks68
+
+Array = NDArray[np.float32]
+Patch = tuple[slice, slice]
+
+# The picture's left eye first, as irises are.
+_EYES = (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT)
+# All lengths here are in eye widths, corner to corner. An iris's radius, seen from the front:
+_IRIS = 0.2
+# what goes sideways as one with the iris:
+_RIGID = 0.24
+# how near a corner its middle may come:
+_NEAREST = 0.16
+# how far beyond the lids' lines sideways motion fades, for those lines are never quite right:
+_SOFT_LIDS = 0.12
+# a shift below the first is what reading errs by, above the second it is wholly meant:
+_NOISE, _MEANT = 0.006, 0.02
+# an eye that is less open than this hides its iris:
+_SHUT = 0.08
+# the ring about the iris that belongs neither to it nor, surely, to the eye-white:
+_RING = 0.04
+# How finely an iris's colour is told by the distance from its middle: rings a radius, and the last one.
+_RINGS, _LAST_RING = 8, 11
+
+
+@dataclass(frozen=True, eq=False)
+class Eye:
+    """One open eye of a portrait at one size, in its own frame: u from corner to corner, v down, in eye widths.
+
+    Attributes:
+        rows, columns: the patch of the portrait about it.
+        axis, down: [2], unit vectors of the frame; scale: pixels an eye width.
+        u, v: [h, w], the patch's pixels in the frame.
+        above, beneath: [h, w], how far below the upper and above the lower lid's line they lie.
+        iris: [2], the iris's middle, and middle: [2], the same in the unit square; radius: its radius.
+        disc: [h, w, 3], the iris with what the lids hide of it made up; white: [h, w, 3], the eye without an iris.
+    """
+
+    rows: slice
+    columns: slice
+    axis: Array
+    down: Array
+    scale: float
+    u: Array
+    v: Array
+    above: Array
+    beneath: Array
+    iris: Array
+    middle: Array
+    radius: float
+    disc: Array
+    white: Array
+
+    def between_lids(self) -> Array:
+        """Return [h, w], 1 between the lids and 0 on them."""
+        inside = np.minimum(self.above, self.beneath)
+        ends = np.minimum(self.u, 1.0 - self.u)
+        open_to = np.clip(inside / max(0.03, 1.0 / self.scale) + 0.5, 0.0, 1.0)
+        return np.asarray(open_to * np.clip(ends / 0.04 + 0.5, 0.0, 1.0), np.float32)
+
+    def over_iris(self, middle: Array) -> Array:
+        """Return [h, w], 1 over an iris there and 0 beyond it."""
+        away = np.hypot(self.u - middle[0], self.v - middle[1])
+        return np.asarray(np.clip((self.radius - away) / max(_RING, 1.0 / self.scale) + 0.5, 0.0, 1.0), np.float32)
+
+
+def portrait_eyes(crop: Array, landmarks: Array, irises: Array | None) -> tuple[Eye | None, Eye | None]:
+    """Return the eyes of a portrait crop [s, s, 3] in [0, 1], None for one that is shut or too small.
+
+    Args:
+        landmarks: [68, 2] in the unit square; irises: [2, 2] likewise, the picture's left first, where they are known.
+    """
+    widths = [float(np.linalg.norm(landmarks[eye[3]] - landmarks[eye[0]])) for eye in _EYES]
+    first, second = (
+        _portrait_eye(crop, landmarks[list(eye)], max(widths), None if irises is None else irises[number])
+        for number, eye in enumerate(_EYES)
+    )
+    return first, second
+
+
+def _portrait_eye(crop: Array, points: Array, wider: float, near: Array | None) -> Eye | None:
+    """Return the eye of landmarks [6, 2]; `wider` is the width of the wider eye, `near` where its iris was read."""
+    size = len(crop)
+    axis = points[3] - points[0]
+    width = float(np.linalg.norm(axis))
+    if width * size < 8:
+        return None
+    axis = (axis / width).astype(np.float32)
+    down = np.array([-axis[1], axis[0]], np.float32)
+
+    def local(places: Array) -> Array:
+        off = places - points[0]
+        return np.stack([off @ axis, off @ down], axis=-1) / np.float32(width)
+
+    lids = local(points)
+    if float((lids[[5, 4], 1] - lids[[1, 2], 1]).mean()) < _SHUT:
+        return None
+    centre, reach = (points[0] + 0.5 * (points[3] - points[0])) * size, 0.75 * width * size
+    rows = slice(max(0, int(centre[1] - reach)), min(size, int(centre[1] + reach) + 1))
+    columns = slice(max(0, int(centre[0] - reach)), min(size, int(centre[0] + reach) + 1))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return None
+    y, x = np.mgrid[rows, columns].astype(np.float32)
+    place = local(np.stack([(x + 0.5) / size, (y + 0.5) / size], axis=-1))
+    u, v = np.ascontiguousarray(place[..., 0]), np.ascontiguousarray(place[..., 1])
+    above, beneath = v - _line(lids[[0, 1, 2, 3]], u), _line(lids[[0, 5, 4, 3]], u) - v
+    patch = np.ascontiguousarray(crop[rows, columns])
+    # A head that turns narrows its eyes, not their irises' height.
+    radius = _IRIS * min(wider / width, 1.4)
+    found = _iris_middle(patch, u, v, above, beneath, radius, None if near is None else local(near))
+    middle = (points[0] + width * (found[0] * axis + found[1] * down)).astype(np.float32)
+    eye = Eye(rows, columns, axis, down, width * size, u, v, above, beneath, found, middle, radius, patch, patch)
+    return Eye(**(vars(eye) | {"disc": _whole_iris(eye, patch), "white": _without_iris(eye, patch)}))
+
+
+def _iris_middle(
+    patch: Array, u: Array, v: Array, above: Array, beneath: Array, radius: float, near: Array | None
+) -> Array:
+    """Return where the iris's middle is [2]: the dark disc in a light surround, which rests on the lower lid."""
+    grey = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
+    within = (above > 0) & (beneath > 0) & (u > 0.03) & (u < 0.97)
+    guess = (0.5, 0.0) if near is None else (float(near[0]), float(near[1]))
+    level = float(np.median((v + beneath)[within])) if within.any() else 0.0
+    best, middle = -np.inf, np.array([guess[0], level - 0.9 * radius], np.float32)
+    reach = 0.28 if near is None else 0.12
+    for column in np.arange(guess[0] - reach, guess[0] + reach + 1e-6, 0.02):
+        column = float(np.clip(column, 0.2, 0.8))
+        lower = float(np.median((v + beneath)[np.abs(u - column) < 0.02]))
+        for row in lower - radius * np.array([0.7, 0.8, 0.9, 1.0, 1.1]):
+            away = np.hypot(u - column, v - row)
+            inner, ring = within & (away < radius), within & (away > 1.1 * radius) & (away < 1.9 * radius)
+            if inner.sum() < 8 or ring.sum() < 8:
+                continue
+            contrast = float(grey[ring].mean() - grey[inner].mean())
+            score = contrast - 0.1 * abs(column - guess[0]) - 0.1 * abs(row - lower + 0.9 * radius)
+            if score > best:
+                best, middle = score, np.array([column, row], np.float32)
+    return middle
+
+
+def _whole_iris(eye: Eye, patch: Array) -> Array:
+    """Return the patch with the iris whole: what lids hide of it is as the rest that far from its middle."""
+    away = np.hypot(eye.u - eye.iris[0], eye.v - eye.iris[1]) / np.float32(eye.radius)
+    depth = np.minimum(eye.above, eye.beneath)
+    seen = depth > 0.03
+    ring = np.minimum(away * _RINGS, _LAST_RING).astype(np.int64)
+    count = np.bincount(ring[seen], minlength=_LAST_RING + 1)
+    colours = [np.bincount(ring[seen], patch[seen, c], minlength=_LAST_RING + 1) for c in range(3)]
+    known = np.flatnonzero(count)
+    if not len(known):
+        return patch
+    middles = (known + 0.5) / _RINGS
+    profile = [np.interp(away, middles, colour[known] / count[known]) for colour in colours]
+    hidden = np.clip(0.5 - (depth - 0.03) / 0.03, 0.0, 1.0)
+    return _mixed(patch, np.stack(profile, axis=-1).astype(np.float32), hidden)
+
+
+def _without_iris(eye: Eye, patch: Array) -> Array:
+    """Return the patch with eye-white over the iris, taken from its sides."""
+    away = np.hypot(eye.u - eye.iris[0], eye.v - eye.iris[1])
+    known = np.minimum(eye.above, eye.beneath) > 0.02
+    known &= (away > eye.radius + _RING) & (eye.u > 0.04) & (eye.u < 0.96)
+    weight = known.astype(np.float32)
+    colour, share = patch * weight[..., None], weight
+    filled = np.zeros_like(patch)
+    done = np.zeros_like(weight)
+    # Near by first, along the lids rather than across them; ever wider where there is nothing near.
+    for sigma in (0.05, 0.12, 0.3):
+        along = max(0.5, sigma * eye.scale)
+        near, amount = (cv2.GaussianBlur(part, (0, 0), along, sigmaY=max(0.5, 0.3 * along)) for part in (colour, share))
+        usable = np.clip(amount / 0.05, 0.0, 1.0) * (1.0 - done)
+        filled += near / np.maximum(amount, 1e-4)[..., None] * usable[..., None]
+        done += usable
+    filled = filled / np.maximum(done, 1e-3)[..., None]
+    gone = np.clip((eye.radius + _RING - away) / _RING + 0.5, 0.0, 1.0) * np.clip(done / 0.2, 0.0, 1.0)
+    return _mixed(patch, filled, gone * eye.between_lids())
+
+
+def _mixed(below: Array, above: Array, amount: Array) -> Array:
+    return np.asarray(below + amount[..., None] * (above - below), np.float32)
+
+
+def gaze_shift(eye: Eye, corners: Array, iris: Array, flow: Array) -> Array:
+    """Return how far an iris shall move on its eyeball [2], in the frame of the portrait's eye.
+
+    Args:
+        corners: [2, 2], the eye's corners in the target; iris: [2], where its iris's middle shall be; unit square.
+        flow: [m, m, 2], the backward flow in crop sides: it carries the iris with the head, a part of the way.
+    """
+    axis = corners[1] - corners[0]
+    width = float(np.linalg.norm(axis))
+    if width < 1e-6:
+        return np.zeros(2, np.float32)
+    axis = axis / width
+    off = iris - _carried(eye.middle, flow)
+    shift = np.array([off @ axis, off @ np.array([-axis[1], axis[0]])], np.float32) / np.float32(width)
+    t = np.clip((float(np.linalg.norm(shift)) - _NOISE) / (_MEANT - _NOISE), 0.0, 1.0)
+    shift = shift * np.float32(t)
+    # An iris never leaves the eye by its corners.
+    shift[0] = np.clip(shift[0], min(_NEAREST - eye.iris[0], 0.0), max(1.0 - _NEAREST - eye.iris[0], 0.0))
+    return np.asarray(shift, np.float32)
+
+
+def _carried(point: Array, flow: Array) -> Array:
+    """Return where a backward flow [m, m, 2] takes a point [2] of the portrait."""
+    side = len(flow)
+    place = point.astype(np.float32)
+    for _ in range(6):
+        at = (place * side - 0.5).reshape(1, 1, 2)
+        came = cv2.remap(flow, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        place = (point - came.reshape(2)).astype(np.float32)
+    return place
+
+
+def raised(eye: Eye, patch: Array, shift: Array) -> Array:
+    """Return the eye's patch [h, w, 3] with its iris moved up or down by shift[1]."""
+    drop = float(shift[1])
+    if drop == 0.0:
+        return patch
+    x, y = (drop * eye.scale * eye.down).tolist()
+    moved = cv2.warpAffine(
+        eye.disc,
+        np.array([[1.0, 0.0, x], [0.0, 1.0, y]]),
+        eye.disc.shape[1::-1],
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    inside = eye.between_lids()
+    away = min(abs(drop) / 0.03, 1.0)
+    bare = _mixed(patch, eye.white, inside * np.float32(away))
+    return _mixed(bare, moved, inside * eye.over_iris(eye.iris + np.array([0.0, drop], np.float32)))
+
+
+def sideways(eye: Eye, shift: Array) -> Array:
+    """Return where the patch's content comes from [h, w, 2], in pixels, when the iris moves aside by shift[0].
+
+    The iris moves as one; toward the corners the eye-white is pressed together or stretched.
+    """
+    goal = float(eye.iris[0] + shift[0])
+    end = np.where(eye.u < goal, goal, 1.0 - goal)
+    amount = np.clip((end - np.abs(eye.u - goal)) / np.maximum(end - _RIGID, 0.04), 0.0, 1.0)
+    outside = np.maximum(-np.minimum(eye.above, eye.beneath), 0.0)
+    amount = amount * np.clip(1.0 - outside / _SOFT_LIDS, 0.0, 1.0)
+    back = -float(shift[0]) * eye.scale * amount[..., None] * eye.axis
+    return np.asarray(back, np.float32)
+
+
+def _line(points: Array, at: Array) -> Array:
+    """Return the height at `at` of the lid line through four points [4, 2]; level beyond the corners."""
+    order = np.argsort(points[:, 0])
+    x = np.maximum.accumulate(points[order, 0] + 1e-4 * np.arange(4))
+    coefficients = np.linalg.solve(np.vander(x.astype(np.float64), 4) + 1e-9 * np.eye(4), points[order, 1])
+    return np.polyval(coefficients, np.clip(at, x[0], x[-1])).astype(np.float32)
