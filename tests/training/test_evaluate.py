@@ -177,6 +177,8 @@ def test_the_generator_is_driven_to_the_landmarks_it_is_given(engine: Engine, pa
         pair.source_alpha,
         pair.source_landmarks,
         pair.source_landmarks,
+        pair.source_irises,
+        pair.source_irises,
         0 * pair.flow,
         pair.visible,
         pair.layer,

@@ -82,8 +82,8 @@ class LandmarkDrive:
     def render(self, pair: TruePair) -> tuple[Pixels, Array | None, float]:
         """Return the frame uint8 [s, s, 3], its flow [s, s, 2] in sides if the graph gives one, and the residual.
 
-        The picture itself is the crop. The residual is the mean distance, in sides, of the landmarks reached from
-        those wanted: what no pose latent says.
+        The picture itself is the crop. The residual is the mean distance, in sides, of the landmarks and irises reached
+        from those wanted: what no pose latent says.
         """
         sessions = self._engine.sessions
         side = pair.side
@@ -93,7 +93,9 @@ class LandmarkDrive:
         start = sessions.run("pose_encoder", {"image": image})["pose_latent"][0]
         identity = self._backbone.identify(crop, pair.source_landmarks, start)
         features: dict[str, Array] = identity.features
-        wanted = features["source_landmarks"][0] + (pair.target_landmarks - pair.source_landmarks)
+        landmarks = features["source_landmarks"][0] + (pair.target_landmarks - pair.source_landmarks)
+        # The graph says where landmarks are, and how far irises have moved.
+        wanted = np.concatenate([landmarks, pair.target_irises - pair.source_irises])
         latent, reached = self._solve(features, start, wanted.astype(np.float32))
         frame = as_bytes(self._backbone.render(identity, latent, side)[..., :3])
         residual = float(np.linalg.norm(reached - wanted, axis=-1).mean())
@@ -103,7 +105,7 @@ class LandmarkDrive:
         def landmarks(latents: Array) -> NDArray[np.float64]:
             rows = {name: np.repeat(value, len(latents), axis=0) for name, value in features.items()}
             feeds = {name: latents if name == "pose_latent" else rows[name] for name in self._inputs}
-            return np.asarray(self._session.run(["landmarks"], feeds)[0][:, :68], np.float64)
+            return np.asarray(self._session.run(["landmarks"], feeds)[0], np.float64)
 
         latent, size = start.astype(np.float64), len(start)
         reached = landmarks(start[None])[0]

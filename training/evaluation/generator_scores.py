@@ -55,6 +55,7 @@ class HeldOutPairs:
         self.images = arrays["images"].reshape(groups, frames, side, side, 3)
         self._alpha = arrays["alpha"].reshape(groups, frames, side, side)
         self.landmarks = arrays["landmarks"]
+        self._irises = arrays["irises"]
         self._pairs, self._flow, self._layers = arrays["pairs"], arrays["flow"], arrays["layers"]
 
     def chosen(self, most: int) -> list[tuple[PairRow, TruePair]]:
@@ -72,6 +73,8 @@ class HeldOutPairs:
                 target_alpha=self._alpha[group, t].astype(np.float32) / np.float32(255),
                 source_landmarks=self.landmarks[group, s].astype(np.float32),
                 target_landmarks=self.landmarks[group, t].astype(np.float32),
+                source_irises=self._irises[group, s].astype(np.float32),
+                target_irises=self._irises[group, t].astype(np.float32),
                 flow=self._flow[group, pair].astype(np.float32),
                 visible=(layers & 1).astype(bool),
                 layer=layers >> 1,

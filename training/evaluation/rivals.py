@@ -26,7 +26,7 @@ class TruePair:
 
     Attributes:
         source, target: uint8 [s, s, 3]; source_alpha, target_alpha: float32 [s, s], the head's coverage.
-        source_landmarks, target_landmarks: [68, 2] in the unit square.
+        source_landmarks, target_landmarks: [68, 2] in the unit square; source_irises, target_irises: [2, 2].
         flow: float32 [s, s, 2], target pixel → source pixel, in sides; visible: bool [s, s], where the source shows
             what the target shows; layer: uint8 [s, s], 0 is the background.
     """
@@ -37,6 +37,8 @@ class TruePair:
     target_alpha: Array
     source_landmarks: Array
     target_landmarks: Array
+    source_irises: Array
+    target_irises: Array
     flow: Array
     visible: NDArray[np.bool_]
     layer: NDArray[np.uint8]
@@ -44,6 +46,14 @@ class TruePair:
     @property
     def side(self) -> int:
         return self.source.shape[0]
+
+    @property
+    def points(self) -> tuple[Array, Array]:
+        """Landmarks and irises [70, 2] of the source and of the target."""
+        return (
+            np.concatenate([self.source_landmarks, self.source_irises]),
+            np.concatenate([self.target_landmarks, self.target_irises]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +67,11 @@ class Rivals:
 def rivals_of(pair: TruePair) -> Rivals:
     """Return the rivals' pictures and flows.
 
-    "copy" is the source; "landmark_warp" a radial-basis warp of the true landmark displacements, with the picture's
-    border nailed down; "layered_warp" moving least squares on the true landmarks, the head lifted off by its true
+    "copy" is the source; "landmark_warp" a radial-basis warp of the true displacements of landmarks and irises,
+    with the picture's border nailed down; "layered_warp" moving least squares on the same points, the head lifted off by its true
     matte over the same made-up background that the generator uses; "exact_flow" the source moved by the true motion.
     """
-    radial = radial_flow(pair.source_landmarks, pair.target_landmarks, pair.side)
+    radial = radial_flow(*pair.points, pair.side)
     affine = _moving_least_squares(pair)
     matte = moved(pair.source_alpha, affine)[..., None]
     plate = _plate(pair)
@@ -110,7 +120,7 @@ def radial_flow(source: Array, target: Array, side: int) -> Array:
 
 
 def _moving_least_squares(pair: TruePair) -> Array:
-    source, target = (torch.from_numpy(points[None]) for points in (pair.source_landmarks, pair.target_landmarks))
+    source, target = (torch.from_numpy(points[None]) for points in pair.points)
     with torch.no_grad():
         flow = landmark_flow(source, target, pair.side)[0]
     return np.ascontiguousarray(flow.permute(1, 2, 0).numpy())
