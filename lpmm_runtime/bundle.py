@@ -173,8 +173,9 @@ def _check_manifest(manifest: Any, path: Path) -> None:
     for key, kind in _MANIFEST_TYPES.items():
         if not isinstance(manifest.get(key), kind):
             raise BundleError(f'{path}: "{key}" is missing or not {kind.__name__}')
-    if manifest["landmark_scheme"] != "ibug68":
-        raise BundleError(f"{path}: landmark scheme {manifest['landmark_scheme']!r}, this program knows ibug68")
+    if manifest["landmark_scheme"] not in landmarks68.SCHEMES:
+        known = " and ".join(landmarks68.SCHEMES)
+        raise BundleError(f"{path}: landmark scheme {manifest['landmark_scheme']!r}, this program knows {known}")
     backbone = manifest["backbone"]
     kinds = (("kind", str), ("latent_size", int), ("alpha", bool))
     for key, kind in kinds:
@@ -210,7 +211,7 @@ def _check_hashes(folder: Path, files: Mapping[str, Any]) -> None:
 
 
 def _read_rig(path: Path, manifest: Mapping[str, Any]) -> RigModel:
-    k, w, n = manifest["k"], manifest["backbone"]["latent_size"], landmarks68.COUNT
+    k, w, n = manifest["k"], manifest["backbone"]["latent_size"], landmarks68.SCHEMES[manifest["landmark_scheme"]]
     arrays = _read_arrays(path)
     c, t = len(arrays["control_names"]), len(arrays["head_exponents"])
     features = head_features(np.zeros(k, np.float32)).shape[0]

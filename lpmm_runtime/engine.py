@@ -127,6 +127,7 @@ class Engine:
         pose_latent = self.sessions.run("pose_encoder", {"image": image})["pose_latent"][0]
         crop = crop_at(photo, reading.square, min(side, LARGEST_CROP))
         unit = reading.square.to_unit(reading.landmarks).astype(np.float32)
+        irises = None if reading.irises is None else reading.square.to_unit(reading.irises).astype(np.float32)
         yaw, pitch, roll = (float(angle) for angle in self.bundle.rig.controls.head_angles(reading.params))
         return Character(
             name=name,
@@ -138,7 +139,7 @@ class Engine:
             head_angles=(yaw, pitch, roll),
             pose_latent=pose_latent,
             base_offset=self._pose_offset(reading.params),
-            identity=self._backbone.identify(crop, unit, pose_latent),
+            identity=self._backbone.identify(crop, unit, pose_latent, irises),
         )
 
     def read_face(self, photo: Pixels, box: Box | None = None, name: str = "photo") -> FaceReading:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lpmm_runtime.crop import CropSquare, face_box, square_of_box, square_of_landmarks
 from lpmm_runtime.errors import BoxError, NoFaceError
+from lpmm_runtime.landmarks68 import COUNT, irises_of
 from lpmm_runtime.onnx_sessions import OnnxSessions
 from lpmm_runtime.portrait import as_batch, crop_at, cut_square, resize, whole_square
 
@@ -46,12 +47,14 @@ class FaceReading:
         params: [k] float32, standard deviations.
         landmarks: [68, 2] float32, photo pixels (pixel centres at +0.5).
         box: the face box of the landmarks, photo pixels.
+        irises: [2, 2] float32, likewise, the picture's left one first; None where the bundle's scheme has none.
     """
 
     square: CropSquare
     params: Array
     landmarks: Array
     box: Box
+    irises: Array | None = None
 
 
 def read_face(sessions: OnnxSessions, photo: Pixels, box: Box | None = None, name: str = "photo") -> FaceReading:
@@ -102,18 +105,20 @@ def refine(sessions: OnnxSessions, photo: Pixels, box: Box, steps: int = REFINEM
         unit = model.landmarks(params).astype(np.float64)
         if "alignment" in answer:
             unit = placed(unit, answer["alignment"][0])
-        landmarks = square.to_picture(unit)
+        points = square.to_picture(unit)
+        landmarks = points[:COUNT]
         wanted = square_of_landmarks(landmarks)
         moved = max(abs(wanted.x - square.x), abs(wanted.y - square.y), abs(wanted.side - square.side))
         following = whole_square(wanted)
         if moved < SETTLED * square.side or following == square or step == steps or wanted.side < 8:
             break
         square = following
-    return FaceReading(square, params, landmarks.astype(np.float32), face_box(landmarks))
+    points = points.astype(np.float32)
+    return FaceReading(square, params, points[:COUNT], face_box(landmarks), irises_of(points))
 
 
 def placed(landmarks: NDArray[np.floating], alignment: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return aligned landmarks [68, 2] where they lie in a crop that is not quite aligned, in its unit square.
+    """Return aligned landmarks [n, 2] where they lie in a crop that is not quite aligned, in its unit square.
 
     Args:
         alignment: [3], the aligned square in the crop: shift x and y in crop sides, log of its side.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lpmm_runtime.channels import param_name
 from lpmm_runtime.controls import HEAD_CONTROLS
 from lpmm_runtime.frame import RawParams, RigModel, effective_values
-from lpmm_runtime.landmarks68 import COUNT
+from lpmm_runtime.landmarks68 import COUNT, IRISES
 from lpmm_runtime.presets import Preset
 
 Array = NDArray[np.float64]
@@ -107,7 +107,7 @@ HANDLES: dict[str, Handle] = {
         Handle("Upper Lip", (51, 62), ("mouthUpperUp", "mouthUpperUpLeft", "mouthUpperUpRight"), (*_MOUTH,)),
         Handle("Lower Lip", (57, 66), ("mouthLowerDown", "mouthLowerDownLeft", "mouthLowerDownRight"), (*_MOUTH,)),
         Handle("Jaw", (8,), ("jawOpen", "jawLeft", "jawRight"), _LOWER_FACE),
-        Handle("Head", (30,), ("headYaw", "headPitch"), tuple(range(COUNT)), turns_head=True),
+        Handle("Head", (30,), ("headYaw", "headPitch"), tuple(range(IRISES.stop)), turns_head=True),
     )
 }
 
@@ -134,7 +134,7 @@ def placed_landmarks(rig: RigModel, pose: Pose) -> Array:
         UnknownChannelError: for a param that the rig has not.
     """
     zero = np.zeros((1, 0))
-    return _Problem(rig, pose, (), ()).landmarks(zero)[0]
+    return _Problem(rig, pose, (), ()).landmarks(zero)[0][:COUNT]
 
 
 def handle_place(landmarks: NDArray[np.floating], handle: Handle) -> Array:
@@ -191,7 +191,7 @@ class _Problem:
             self._directions[place, index] = 1.0
 
     def landmarks(self, steps: Array) -> Array:
-        """Return the placed landmarks [n, 68, 2] for changes [n, u]."""
+        """Return the placed landmarks [n, points, 2], irises among them, for changes [n, u]."""
         head = np.stack([self._head_offset(step) for step in steps]) if self._turning else self._head_offset(None)
         turned = self._turned(self._shape(self._base + head), steps)
         shape = self._shape(self._still + head + steps @ self._directions)
@@ -251,7 +251,7 @@ class _Problem:
         return angles
 
     def _turned(self, shapes: Array, steps: Array) -> Array:
-        """Return faces that have only turned their heads, [68, 2] or one a step, where they lie in the picture."""
+        """Return faces that have only turned their heads, [points, 2] or one a step, where they lie in the picture."""
         if not self._turning:
             return _turned_about_pivot(shapes, self._shape(self._base), self._start, self._shown_angles(None))
         rest = self._shape(self._base)
@@ -287,13 +287,13 @@ class _Problem:
         return np.array([*low, *-reach]), np.array([*high, *reach])
 
     def _residuals(self, landmarks: Array, start: Array) -> Array:
-        """Return what is wrong with landmarks [n, 68, 2], weighted: [n, r]."""
+        """Return what is wrong with landmarks [n, points, 2], weighted: [n, r]."""
         count = len(landmarks)
         parts = [
             (landmarks[:, list(pull.handle.landmarks)].mean(axis=1) - pull.target) / _PRECISION for pull in self._pulls
         ]
         region = {index for pull in self._pulls for index in pull.handle.region}
-        outside = [index for index in range(COUNT) if index not in region]
+        outside = [index for index in range(landmarks.shape[1]) if index not in region]
         if outside:
             still = (landmarks[:, outside] - start[outside]).reshape(count, -1)
             parts.append(still / (_STILLNESS * np.sqrt(len(outside))))
@@ -322,7 +322,7 @@ def _bounded_step(jacobian: Array, residual: Array, step: Array, costs: Array, l
 
 
 def _laid_over(shapes: Array, onto: Array) -> Array:
-    """Return shapes [n, 68, 2] shifted and scaled so that their fixed landmarks lie over those of `onto`."""
+    """Return shapes [n, points, 2] shifted and scaled so that their fixed landmarks lie over those of `onto`."""
     own, other = shapes[:, _FIXED], onto[:, _FIXED]
     own_middle, other_middle = own.mean(axis=1, keepdims=True), other.mean(axis=1, keepdims=True)
     spread = own - own_middle
@@ -331,7 +331,7 @@ def _laid_over(shapes: Array, onto: Array) -> Array:
 
 
 def _turned_about_pivot(shape: Array, rest: Array, start: Array, angles: Array) -> Array:
-    """Return the landmarks [68, 2] of a head turned by `angles` [3] from `start` [3], degrees, beside those at rest."""
+    """Return the landmarks [n, 2] of a head turned by `angles` [3] from `start` [3], degrees, beside those at rest."""
     if not angles.any():
         return shape
     turn = _rotation(start + angles) @ _rotation(start).T

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The 68-point iBUG / 300-W landmark scheme: regions, mirror order and the distances that normalise errors."""
+"""The landmark schemes: iBUG's (300-W's) 68 points, and these with two irises; regions, mirror order, distances."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 COUNT = 68
+
+# Points by a bundle's landmark scheme. The irises' centres come last, the picture's left (the subject's right) first.
+SCHEMES = {"ibug68": COUNT, "ibug68+iris2": COUNT + 2}
+IRISES = slice(COUNT, COUNT + 2)
 
 REGIONS: dict[str, slice] = {
     "jaw": slice(0, 17),
@@ -30,6 +34,8 @@ MIRROR: NDArray[np.int64] = np.array(
     ]
 )
 
+MIRROR_WITH_IRISES: NDArray[np.int64] = np.array([*MIRROR, COUNT + 1, COUNT])
+
 # Outer eye corners: the subject's right (the picture's left) and the subject's left.
 OUTER_EYE_CORNERS = (36, 45)
 
@@ -53,14 +59,36 @@ POLYLINES: tuple[tuple[int, ...], ...] = (
 )
 
 
+def scheme_of(count: int) -> str:
+    """Return the name of the scheme with `count` points.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for name, points in SCHEMES.items():
+        if points == count:
+            return name
+    raise ValueError(f"no landmark scheme has {count} points")
+
+
+def mirror_order(count: int) -> NDArray[np.int64]:
+    """Return the mirror order of the scheme with `count` points, 68 or 70: see `MIRROR`."""
+    return MIRROR if count == COUNT else MIRROR_WITH_IRISES
+
+
+def irises_of(points: NDArray[np.floating]) -> NDArray[np.floating] | None:
+    """Return the irises [..., 2, 2] of points [..., n, 2], or None where their scheme has none."""
+    return points[..., IRISES, :] if points.shape[-2] > COUNT else None
+
+
 def mirror(landmarks: NDArray[np.floating], width: float = 1.0) -> NDArray[np.floating]:
     """Return the landmarks of the mirrored picture.
 
     Args:
-        landmarks: [..., 68, 2], x and y in the units of `width`.
+        landmarks: [..., n, 2] of either scheme, x and y in the units of `width`.
         width: the picture's width; 1 for landmarks in the unit square.
     """
-    mirrored = landmarks[..., MIRROR, :].copy()
+    mirrored = landmarks[..., mirror_order(landmarks.shape[-2]), :].copy()
     mirrored[..., 0] = width - mirrored[..., 0]
     return mirrored
 
@@ -69,14 +97,14 @@ def interocular_nme(predicted: NDArray[np.floating], truth: NDArray[np.floating]
     """Return the normalised mean error of each face (paper, Eq. 5), in percent.
 
     Args:
-        predicted, truth: [..., 68, 2] in the same units. The distance between the true outer eye corners
-            is the reference.
+        predicted, truth: [..., n, 2] in the same units. The distance between the true outer eye corners
+            is the reference. Irises do not count, so that the figures of both schemes compare.
 
     Returns:
         [...], percent.
     """
     distance = np.linalg.norm(truth[..., OUTER_EYE_CORNERS[0], :] - truth[..., OUTER_EYE_CORNERS[1], :], axis=-1)
-    error = np.linalg.norm(predicted - truth, axis=-1).mean(axis=-1)
+    error = np.linalg.norm(predicted[..., :COUNT, :] - truth[..., :COUNT, :], axis=-1).mean(axis=-1)
     return 100.0 * error / np.maximum(distance, 1e-9)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from lpmm_runtime.landmarks68 import MIRROR
+from lpmm_runtime.landmarks68 import mirror_order
 from lpmm_runtime.morphable import LandmarkModel
 
 _LEFT, _RIGHT = "Left", "Right"
@@ -34,12 +34,12 @@ def mirror_offsets(model: LandmarkModel, offsets: NDArray[np.floating]) -> NDArr
     nor antisymmetric are treated rightly too. Twice is the identity where the model's span is its own mirror image.
 
     Args:
-        model: the LPMM over 68 landmarks.
+        model: the LPMM, of either landmark scheme.
         offsets: [..., k] standard deviations, relative to any face.
 
     Returns:
         [..., k] standard deviations.
     """
     moved = (np.asarray(offsets, np.float64) * model.sigma) @ model.eigenvectors
-    moved = moved.reshape(*moved.shape[:-1], -1, 2)[..., MIRROR, :] * (-1.0, 1.0)
+    moved = moved.reshape(*moved.shape[:-1], -1, 2)[..., mirror_order(model.points), :] * (-1.0, 1.0)
     return (moved.reshape(*moved.shape[:-2], -1) @ model.eigenvectors.T) / model.sigma

@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
+# Of a landmark, in crop sides: less than F's own error, so that what is known is kept.
+_KNOWN_TO = 5e-4
+
 
 @dataclass(frozen=True)
 class LandmarkModel:
-    """A PCA over landmarks in the unit square of the aligned crop.
+    """A PCA over landmarks in the unit square of the aligned crop: iBUG's 68, irises after them where there are any.
 
     Attributes:
         mean: [2n] float32, the average landmarks, x and y interleaved.
@@ -36,6 +39,11 @@ class LandmarkModel:
         """The number of params."""
         return len(self.sigma)
 
+    @property
+    def points(self) -> int:
+        """The number of landmarks n, irises among them."""
+        return len(self.mean) // 2
+
     def landmarks(self, params: NDArray[np.floating]) -> Array:
         """Return landmarks [..., n, 2] in the unit square, for params [..., k] in standard deviations (Eq. 1)."""
         flat = self.mean + (np.asarray(params, np.float32) * self.sigma) @ self.eigenvectors
@@ -45,6 +53,20 @@ class LandmarkModel:
         """Return the params [..., k], in standard deviations, nearest to landmarks [..., n, 2] of the unit square."""
         flat = np.asarray(landmarks, np.float32).reshape(*landmarks.shape[:-2], -1)
         return (((flat - self.mean) @ self.eigenvectors.T) / self.sigma).astype(np.float32)
+
+    def likeliest_params(self, landmarks: NDArray[np.floating]) -> Array:
+        """Return the params [..., k] of landmarks [..., m, 2] of which only the first m points are known.
+
+        Where all are, these are `params`; else the least squares of the known ones, each `_KNOWN_TO` exact, and of
+        params that are 1 apart as the data are: what the known points do not say stays average.
+        """
+        size = 2 * landmarks.shape[-2]
+        if size == len(self.mean):
+            return self.params(landmarks)
+        columns = (self.sigma[:, None] * self.eigenvectors[:, :size]).astype(np.float64)
+        flat = np.asarray(landmarks, np.float64).reshape(*landmarks.shape[:-2], -1) - self.mean[:size]
+        gram = columns @ columns.T + _KNOWN_TO**2 * np.eye(self.k)
+        return np.asarray(flat @ np.linalg.solve(gram, columns).T, np.float32)
 
     def truncated(self, k: int) -> "LandmarkModel":
         """Return the model of the first k components."""

@@ -26,13 +26,15 @@ _CLASSES = {
 class Backbone(Protocol):
     """A generator G with its identity features; built from the sessions of one bundle."""
 
-    def identify(self, crop: Array, landmarks: Array, pose_latent: Array) -> Identity:
+    def identify(self, crop: Array, landmarks: Array, pose_latent: Array, irises: Array | None = None) -> Identity:
         """Return the identity of a portrait, to be cached.
 
         Args:
             crop: [H, H, 3] float32 RGB in [0, 1], the aligned crop at its own resolution.
             landmarks: [68, 2] float32, in the crop's unit square.
             pose_latent: [w] float32, v = E(crop).
+            irises: [2, 2] float32, likewise in the unit square, the picture's left one first; None if the bundle's
+                landmark scheme has none.
         """
         ...
 

@@ -51,7 +51,7 @@ class ImageBackbone:
                 raise BundleError(f"{sessions.bundle.graph('generator')}: has no output {name!r}")
         self._sessions = sessions
 
-    def identify(self, crop: Array, landmarks: Array, pose_latent: Array) -> ImageIdentity:
+    def identify(self, crop: Array, landmarks: Array, pose_latent: Array, irises: Array | None = None) -> ImageIdentity:
         """See `Backbone.identify`."""
         names = self._sessions.input_names("identity_encoder")
         feeds: dict[str, Array] = {"landmarks": landmarks[None], "pose_latent": pose_latent[None]}

@@ -81,7 +81,9 @@ class PortraitFlowBackbone:
                 raise BundleError(f"{sessions.bundle.graph('identity_encoder')}: has no output {name!r}")
         self._sessions = sessions
 
-    def identify(self, crop: Array, landmarks: Array, pose_latent: Array) -> PortraitFlowIdentity:
+    def identify(
+        self, crop: Array, landmarks: Array, pose_latent: Array, irises: Array | None = None
+    ) -> PortraitFlowIdentity:
         """See `Backbone.identify`."""
         side = self._sessions.image_side("identity_encoder")
         features = self._sessions.run(

@@ -13,6 +13,9 @@ from lpmm_runtime.errors import BoxError, NoFaceError, OutputError, PhotoError
 from lpmm_runtime.json_files import finite_number, read_json
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from lpmm_runtime.bundle import Bundle
     from lpmm_runtime.face_finding import FaceReading
 
@@ -20,7 +23,8 @@ Box = tuple[float, float, float, float]
 
 DESCRIPTION = """Read faces. Writes {path: {box, landmarks, params, pose}} as JSON, and null where no face is found.
 box is [left, top, right, bottom] and landmarks are 68 × [x, y], both in image pixels, the centre of the first
-pixel being (0, 0); params are in standard deviations; pose is yaw, pitch and roll in degrees."""
+pixel being (0, 0); params are in standard deviations; pose is yaw, pitch and roll in degrees. A bundle that reads
+irises adds them as irises, 2 × [x, y], the picture's left one first."""
 
 # Inside, the centre of the first pixel is (0.5, 0.5); labelled data sets put it at (0, 0).
 HALF_PIXEL = 0.5
@@ -71,12 +75,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _answer(bundle: "Bundle", reading: "FaceReading") -> dict[str, Any]:
     yaw, pitch, roll = bundle.rig.controls.head_angles(reading.params).tolist()
-    return {
+    answer = {
         "box": [round(edge - HALF_PIXEL, 3) for edge in reading.box],
-        "landmarks": [[round(float(x) - HALF_PIXEL, 3), round(float(y) - HALF_PIXEL, 3)] for x, y in reading.landmarks],
+        "landmarks": _in_pixels(reading.landmarks),
         "params": [round(float(value), 6) for value in reading.params],
         "pose": {"yaw": round(yaw, 3), "pitch": round(pitch, 3), "roll": round(roll, 3)},
     }
+    if reading.irises is not None:
+        answer["irises"] = _in_pixels(reading.irises)
+    return answer
+
+
+def _in_pixels(points: "NDArray[np.float32]") -> list[list[float]]:
+    return [[round(float(x) - HALF_PIXEL, 3), round(float(y) - HALF_PIXEL, 3)] for x, y in points]
 
 
 def _read_boxes(path: Path) -> dict[str, Box]:

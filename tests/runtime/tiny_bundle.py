@@ -19,18 +19,26 @@ from lpmm_runtime.presets import Preset, save_preset
 K, W, SIDE = 8, 5, 32
 FINDER_SIDE = 64
 CONTROLS = ("jawOpen", "eyeBlinkLeft")
+GAZE = ("eyeLookOutLeft", "eyeLookInRight")
+IRIS_SCHEME = "ibug68+iris2"
 # The disc's diameter in the aligned crop.
 DISC = 0.5
 
 Array = NDArray[np.float32]
 
 
-def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
-    """Write the bundle into `folder` (made if it is not there) and return it."""
+def write_tiny_bundle(folder: Path, seed: int = 0, scheme: str = "ibug68") -> Path:
+    """Write the bundle into `folder` (made if it is not there) and return it.
+
+    With irises, p07 moves the subject's left one and p08 the right one to the picture's right, and the gaze controls
+    are those alone.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "presets").mkdir(exist_ok=True)
     rng = np.random.default_rng(seed)
-    mean, eigenvectors, sigma = _landmark_model(rng)
+    mean, eigenvectors, sigma = _landmark_model(rng, scheme)
+    gaze = GAZE if scheme == IRIS_SCHEME else ()
+    directions = rng.normal(size=(len(CONTROLS), K)).astype(np.float32)
     readout = np.zeros((head_features(np.zeros(K, np.float32)).shape[0], 3), np.float32)
     readout[4:7] = np.eye(3) * 10  # params p04…p06 show yaw, pitch, roll, 10° a standard deviation
     coefficients = np.zeros((3, K), np.float32)
@@ -40,8 +48,8 @@ def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
         mean=mean,
         eigenvectors=eigenvectors,
         sigma=sigma,
-        control_names=np.array(CONTROLS),
-        control_directions=rng.normal(size=(len(CONTROLS), K)).astype(np.float32),
+        control_names=np.array([*CONTROLS, *gaze]),
+        control_directions=np.concatenate([directions, np.eye(K, dtype=np.float32)[6:][: len(gaze)]]),
         head_exponents=np.eye(3, dtype=np.int64),
         head_coefficients=coefficients,
         head_readout=readout,
@@ -54,24 +62,26 @@ def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
     _write_identity_encoder(folder / "identity_encoder.onnx")
     _write_generator(folder / "generator.onnx", rng)
     save_preset(Preset("Smile", {"jawOpen": 0.5}, {"p07": 1.5}), folder / "presets" / "smile.json")
-    write_manifest(folder, tiny_manifest())
+    write_manifest(folder, tiny_manifest(scheme))
     return folder
 
 
-def tiny_manifest() -> dict[str, Any]:
+def tiny_manifest(scheme: str = "ibug68") -> dict[str, Any]:
     """Return the tiny bundle's manifest without its files."""
+    faces = [("jawOpen", "mouth", 0, 1), ("eyeBlinkLeft", "eyes", 0, 1)]
+    faces += [(name, "eyes", 0, 1) for name in GAZE if scheme == IRIS_SCHEME]
     heads = [(name, "head", -45.0, 45.0) for name in ("headYaw", "headPitch", "headRoll")]
     return {
         "name": "tiny",
         "version": "1",
         "licence": "CC0-1.0",
-        "landmark_scheme": "ibug68",
+        "landmark_scheme": scheme,
         "k": K,
         "image_size": SIDE,
         "backbone": {"kind": "image", "latent_size": W, "alpha": False},
         "controls": [
             {"name": name, "group": group, "minimum": low, "maximum": high, "description": f"{name}."}
-            for name, group, low, high in [*heads, ("jawOpen", "mouth", 0, 1), ("eyeBlinkLeft", "eyes", 0, 1)]
+            for name, group, low, high in [*heads, *faces]
         ],
         "components": ["x", "y", "scale", "yaw", "pitch", "roll", "seventh", "eighth"],
         "model_card": {"data": "none", "licence": "CC0-1.0", "scores": {}, "command": "", "commit": ""},
@@ -92,13 +102,18 @@ def disc_photo(width: int = 320, height: int = 240, x: float = 150, y: float = 1
     return photo
 
 
-def _landmark_model(rng: np.random.Generator) -> tuple[Array, Array, Array]:
+def _landmark_model(rng: np.random.Generator, scheme: str) -> tuple[Array, Array, Array]:
     points = _plain_face()
+    if scheme == IRIS_SCHEME:
+        points = np.concatenate([points, [points[36:42].mean(axis=0), points[42:48].mean(axis=0)]])
+    count = len(points)
     square = square_of_box(face_box(points))
     mean = square.to_unit(points)
-    across, down = np.zeros((68, 2)), np.zeros((68, 2))
+    across, down = np.zeros((count, 2)), np.zeros((count, 2))
     across[:, 0], down[:, 1] = 1, 1
-    rows = [across.ravel(), down.ravel(), (mean - 0.5).ravel(), *rng.normal(size=(K - 3, 136))]
+    rows = [across.ravel(), down.ravel(), (mean - 0.5).ravel(), *rng.normal(size=(K - 3, 2 * count))]
+    if scheme == IRIS_SCHEME:
+        rows[-2:] = np.eye(2 * count)[[2 * 69, 2 * 68]]
     eigenvectors = np.linalg.qr(np.array(rows).T)[0].T
     eigenvectors *= np.sign(np.sum(eigenvectors * np.array(rows), axis=1, keepdims=True))
     sigma = np.array([0.5, 0.5, 0.3, *([0.02] * (K - 3))])
@@ -201,9 +216,9 @@ def _write_regressor(path: Path, mean: Array, sigma: Array, rng: np.random.Gener
         for grid in np.meshgrid(centres, centres)
     ]
     growth = graph.add("Sub", graph.add("Div", _diameter(graph, share), graph.constant(DISC)), graph.constant(1.0))
-    # p sigma e moves every landmark; a unit shift has length √68, a unit growth the mean face's own length.
-    about_centre = (mean.reshape(68, 2) - 0.5).ravel()
-    lengths = (math.sqrt(68), math.sqrt(68), float(np.linalg.norm(about_centre)))
+    # p sigma e moves every landmark; a unit shift has length √n, a unit growth the mean face's own length.
+    step = math.sqrt(len(mean) // 2)
+    lengths = (step, step, float(np.linalg.norm(mean - 0.5)))
     placed = [
         graph.add("Mul", value, graph.constant(length / s))
         for value, length, s in zip((*shifts, growth), lengths, sigma, strict=False)
