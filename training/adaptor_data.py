@@ -70,6 +70,7 @@ def _column_weights() -> Tensor:
     weights = torch.ones(70)
     weights[landmarks68.REGIONS["brows"]], weights[landmarks68.REGIONS["eyes"]] = 3.0, 3.0
     weights[landmarks68.REGIONS["mouth"]] = 1.5
+    weights[landmarks68.IRISES] = 3.0
     return weights.repeat_interleave(2)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from lpmm_runtime import landmarks68
 from lpmm_runtime.controls import HEAD_CONTROLS, Control, ControlMap, head_features
 from lpmm_runtime.mirroring import mirrored_control
 from lpmm_runtime.morphable import LandmarkModel
@@ -18,7 +19,7 @@ from training.landmark_model import LandmarkSet, shape_only
 from training.synth.canonical import CanonicalFrame
 from training.synth.facekit import FaceKit
 from training.synth.head import LandmarkSampler
-from training.synth.motion import CONTROL_POSES, Motion
+from training.synth.motion import CONTROL_POSES, GAZE_CONTROLS, GAZES_TOGETHER, Motion
 from training.synth.people import Person
 
 Array = NDArray[np.float32]
@@ -33,6 +34,10 @@ _TEXT = {
     "eyeBlink": "Closes the {side} eye",
     "eyeWide": "Opens the {side} eye wide",
     "eyeSquint": "Narrows the {side} eye and lifts the cheek",
+    "eyeLookIn": "Turns the {side} eye toward the nose",
+    "eyeLookOut": "Turns the {side} eye away from the nose",
+    "eyeLookUp": "Turns the {side} eye up",
+    "eyeLookDown": "Turns the {side} eye down; its upper lid follows",
     "browInnerUp": "Raises the inner ends of both brows",
     "browDown": "Lowers the {side} brow",
     "browOuterUp": "Raises the outer end of the {side} brow",
@@ -53,12 +58,20 @@ _TEXT = {
 # A polynomial of the third degree in the three angles, without a constant.
 _EXPONENTS = np.array([powers for powers in product(range(4), repeat=3) if 0 < sum(powers) <= 3])
 _RIDGE = 1e-3
+# How many of the motions that sliders make look somewhere.
+_GAZE_CHANCE = 0.4
 
 
-def control_list() -> tuple[Control, ...]:
-    """Return the controls as the animator sees them: the head, then the face by groups."""
+def control_names(model: LandmarkModel) -> tuple[str, ...]:
+    """Return the linear controls that a landmark model can say: gaze only with irises."""
+    gaze = model.points > landmarks68.COUNT
+    return tuple(name for name in CONTROL_POSES if gaze or name not in GAZE_CONTROLS)
+
+
+def control_list(names: tuple[str, ...] = tuple(CONTROL_POSES)) -> tuple[Control, ...]:
+    """Return the head's controls and those of `names` as the animator sees them: the head, then the face by groups."""
     controls = [Control(name, "head", -limit, limit, _HEAD_TEXT[name]) for name, limit in _HEAD_RANGE.items()]
-    for name in CONTROL_POSES:
+    for name in names:
         side = "left" if name.endswith("Left") else "right" if name.endswith("Right") else ""
         stem = name.removesuffix("Left").removesuffix("Right")
         group = "eyes" if stem.startswith("eye") else "brows" if stem.startswith("brow") else "mouth"
@@ -75,7 +88,7 @@ def fit(kit: FaceKit, model: LandmarkModel, data: LandmarkSet, people: int, seed
         people: how many people the directions are averaged over.
     """
     sampler = LandmarkSampler(kit)
-    names = tuple(CONTROL_POSES)
+    names = control_names(model)
     directions = np.zeros((len(names), model.k), np.float64)
     angles, turned = [], []
     for number in tqdm(range(people), desc="controls", unit="person", mininterval=5):
@@ -84,7 +97,7 @@ def fit(kit: FaceKit, model: LandmarkModel, data: LandmarkSet, people: int, seed
         lens = float(rng.uniform(10, 38))
 
         def params(motion: Motion, person: Person = person, lens: float = lens) -> Array:
-            return model.params(sampler.aligned(person, motion, lens)[0])
+            return _params(model, sampler.aligned_points(person, motion, lens))
 
         rest = params(Motion())
         for row, name in enumerate(names):
@@ -132,7 +145,7 @@ def sample_motions(
     """Return known motions of `people` random people; `encode` takes canonical points [n, 70, 2] to latents."""
     sampler = LandmarkSampler(kit)
     frame = CanonicalFrame(sampler)
-    names = tuple(CONTROL_POSES)
+    names = control_names(model)
     mixes = control_mixes(names)
     rows: list[tuple[Array, ...]] = []
     for number in tqdm(range(people), desc="known motions", unit="person", mininterval=5):
@@ -150,7 +163,7 @@ def sample_motions(
         motions += [replace(rest, yaw=float(y), pitch=float(p), roll=float(r)) for y, p, r in angles]
         latents = encode(np.stack([frame.points(motion) for motion in motions]))
         moved, turned = latents[2 : 2 + len(mixes)], latents[2 + len(mixes) :]
-        params = [model.params(sampler.aligned(person, motion, lens)[0]) for motion in (base, rest)]
+        params = [_params(model, sampler.aligned_points(person, motion, lens)) for motion in (base, rest)]
         rows.append((params[0], latents[1], moved, params[1], latents[0], angles.astype(np.float32), turned))
     bases, origins, moves, still, front, turns_by, turned_to = (np.stack(column) for column in zip(*rows, strict=True))
     return KnownMotions(bases, origins, mixes, moves, still, front, turns_by, turned_to)
@@ -166,7 +179,9 @@ def sample_slider_motions(
     """
     sampler = LandmarkSampler(kit)
     frame = CanonicalFrame(sampler)
-    names = tuple(CONTROL_POSES)
+    names = control_names(model)
+    faces = tuple(name for name in names if name not in GAZE_CONTROLS)
+    gaze = len(faces) < len(names)
     params, canonical = [], []
     for number in tqdm(range(people), desc="slider motions", unit="person", mininterval=5):
         rng = np.random.default_rng([seed, 19, number])
@@ -174,21 +189,43 @@ def sample_slider_motions(
         for _ in range(each):
             lids = float(rng.uniform(0.0, 0.2))
             values = {"eyeBlinkLeft": lids, "eyeBlinkRight": lids}
-            for name in rng.choice(names, int(rng.integers(1, 4)), replace=False):
+            for name in rng.choice(faces, int(rng.integers(1, 4)), replace=False):
                 values[str(name)] = 1.0 if rng.random() < 0.4 else float(rng.random())
             for name in ("eyeBlinkLeft", "eyeBlinkRight"):
                 if rng.random() < 0.25:
                     values[name] = 1.0 if rng.random() < 0.6 else float(rng.random())
+            if gaze and rng.random() < _GAZE_CHANCE:
+                values |= _slider_gaze(rng)
             turn = [float(rng.normal(0, sd)) for sd in (14, 7, 7)] if rng.random() < 0.7 else [0.0, 0.0, 0.0]
             motion = Motion(yaw=turn[0], pitch=turn[1], roll=turn[2], controls=values)
-            params.append(model.params(sampler.aligned(person, motion, lens)[0]))
+            params.append(_params(model, sampler.aligned_points(person, motion, lens)))
             canonical.append(frame.points(motion))
     return np.stack(params), encode(np.stack(canonical))
 
 
+def _slider_gaze(rng: np.random.Generator) -> dict[str, float]:
+    """Return gaze controls of both eyes together, or, one time in four, of one eye."""
+    values: dict[str, float] = {}
+    alone = rng.random()
+    for ways in (GAZES_TOGETHER[:2], GAZES_TOGETHER[2:]):
+        if rng.random() < 0.7:
+            left, right = ways[int(rng.integers(2))]
+            value = 1.0 if rng.random() < 0.25 else float(rng.random())
+            values |= {left: value} if alone >= 0.125 else {}
+            values |= {right: value} if alone < 0.875 else {}
+    return values
+
+
+def _params(model: LandmarkModel, points: Array) -> Array:
+    """Return the params of points [70, 2] in a model of these, or of their first 68."""
+    return model.params(points[: model.points])
+
+
 def control_mixes(names: tuple[str, ...]) -> Array:
-    """Return mixes of controls [q, c]: each alone at 1, and left and right of each pair together at 1."""
-    pairs = [(names.index(name), names.index(name[:-4] + "Right")) for name in names if name.endswith("Left")]
+    """Return mixes of controls [q, c]: each alone at 1, and both sides' together at 1: of each pair, and of a gaze."""
+    both = [(name, mirrored_control(name)) for name in names if name.endswith("Left")]
+    both += [together for together in GAZES_TOGETHER[:2] if together[0] in names]
+    pairs = [(names.index(left), names.index(right)) for left, right in both]
     together = np.zeros((len(pairs), len(names)), np.float32)
     for row, (left, right) in enumerate(pairs):
         together[row, [left, right]] = 1.0
@@ -210,7 +247,7 @@ def refine(
     """
     points = 100.0 * torch.from_numpy(basis)
     weights = torch.ones(70)
-    weights[17:27], weights[36:48], weights[48:68] = 6.0, 6.0, 2.0
+    weights[17:27], weights[36:48], weights[48:68], weights[landmarks68.IRISES] = 6.0, 6.0, 2.0, 6.0
 
     def miss(off: torch.Tensor) -> torch.Tensor:
         return ((off @ points).reshape(-1, 70, 2).square().sum(dim=-1) * weights).mean() + 0.1 * off.square().mean()

@@ -219,12 +219,12 @@ class DefaultRun:
             train = landmark_model.sample_landmarks(self.kit, recipe.landmark_people, seed, "train")
             np.savez(path, **vars(train))
         test = landmark_model.sample_landmarks(self.kit, max(20, recipe.landmark_people // 10), seed, "test")
-        full = landmark_model.fit(self.landmark_set.landmarks, 136)
-        model = full.truncated(recipe.k)
+        full = landmark_model.fit(self.landmark_set.landmarks, 2 * self.landmark_set.landmarks.shape[1])
+        model = landmark_model.fit(self.landmark_set.landmarks, recipe.k)
         np.savez(self.folder / "lpmm.npz", mean=model.mean, eigenvectors=model.eigenvectors, sigma=model.sigma)
         names = landmark_model.component_names(model, self.landmark_set)
         scores = {
-            "truncation_nme": landmark_model.truncation_errors(full, test.landmarks),
+            "truncation_nme": landmark_model.truncation_errors(full, test.landmarks[:, : full.points], model),
             "components": names,
         }
         (self.folder / "lpmm.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")

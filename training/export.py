@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lpmm_runtime import bundle as bundles
+from lpmm_runtime import landmarks68
 from lpmm_runtime.controls import ControlMap
 from lpmm_runtime.morphable import LandmarkModel
 from training.backbones.portrait_flow import IDENTITY_SIZE, MAP_SIZE, Identity, PortraitFlow
@@ -158,7 +159,7 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
     params = torch.randn(2, k, generator=generator)
     export_graph(models.lp_adaptor, folder / "lp_adaptor.onnx", {"params": params}, ["pose_offset"])
 
-    landmarks = torch.from_numpy(models.landmark_model.landmarks(0.3 * params.numpy()))
+    landmarks = torch.from_numpy(models.landmark_model.landmarks(0.3 * params.numpy())[:, : landmarks68.COUNT])
     latent = torch.from_numpy(models.mean_latent) + 0.3 * torch.randn(2, w, generator=generator)
     identity = {"image": picture(IDENTITY_SIZE), "landmarks": landmarks, "pose_latent": latent}
     encoder = _IdentityGraph(models.backbone, models.landmark_refiner)
@@ -185,7 +186,8 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
         head_readout=controls.head_readout,
         mean_pose_latent=models.mean_latent,
     )
-    write_presets(folder, [control.name for control in control_list()], k)
+    listed = control_list(controls.names)
+    write_presets(folder, [control.name for control in listed], k)
     bundles.write_manifest(
         folder,
         {
@@ -194,11 +196,11 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
             "name": name,
             "version": version,
             "licence": "CC0-1.0",
-            "landmark_scheme": "ibug68",
+            "landmark_scheme": landmarks68.scheme_of(models.landmark_model.points),
             "k": k,
             "image_size": IDENTITY_SIZE,
             "backbone": {"kind": "portrait_flow", "latent_size": w, "alpha": True},
-            "controls": [vars(control) for control in control_list()],
+            "controls": [vars(control) for control in listed],
             "components": models.component_names,
             "model_card": card,
         },

@@ -42,6 +42,10 @@ class FaceBatch:
     rows: NDArray[np.int64]
     mirrored: NDArray[np.bool_]
 
+    def points(self, count: int) -> Tensor:
+        """Return the landmarks [n, 68, 2], or with the irises [n, 70, 2], by their count."""
+        return self.landmarks if count == landmarks68.COUNT else torch.cat([self.landmarks, self.irises], dim=1)
+
 
 class FaceData:
     """Face pictures, in memory or in shards, cut and distorted anew each time."""
@@ -99,9 +103,9 @@ class LpRegressor(nn.Module):
 
     def __init__(self, model: LandmarkModel, size: int = 128, width: float = 1.0) -> None:
         super().__init__()
-        self.reader = LandmarkReader(size, width)
-        self.k = model.k
-        self.register_buffer("mirror", torch.from_numpy(landmarks68.MIRROR), persistent=False)
+        self.reader = LandmarkReader(size, width, points=model.points)
+        self.k, self.points = model.k, model.points
+        self.register_buffer("mirror", torch.from_numpy(landmarks68.mirror_order(model.points)), persistent=False)
         self.register_buffer("mean", torch.from_numpy(model.mean))
         self.register_buffer("directions", torch.from_numpy(model.sigma[:, None] * model.eigenvectors))
         self.register_buffer("projection", torch.from_numpy((model.eigenvectors / model.sigma[:, None]).T))
@@ -117,34 +121,34 @@ class LpRegressor(nn.Module):
         near = image[:, :, margin : margin + inner, margin : margin + inner]
         near = nn.functional.interpolate(near, (side, side), mode="bilinear", align_corners=False)
         places = expected_places(self.reader(torch.cat([near, near.flip(3)])))
-        read, mirrored = places.reshape(2, -1, landmarks68.COUNT, 2).unbind()
+        read, mirrored = places.reshape(2, -1, self.points, 2).unbind()
         mirrored = mirrored[:, self.mirror] * places.new_tensor([-1.0, 1.0]) + places.new_tensor([1.0, 0.0])
         return self.fit((0.5 * (read + mirrored) - 0.5) * (inner / side) + 0.5)
 
     def fit(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return params and alignment of landmarks [n, 68, 2] in a crop's unit square: crop rule, then Eq. 1 solved."""
+        """Return params and alignment of points [n, p, 2] in a crop's unit square: crop rule, then Eq. 1 solved."""
         alignment = true_alignment(points)
         scale = torch.exp(-alignment[:, None, 2:])
         aligned = (points - 0.5 - alignment[:, None, :2]) * scale + 0.5
         return (aligned.flatten(1) - self.mean) @ self.projection, alignment
 
     def landmarks(self, params: Tensor, alignment: Tensor) -> Tensor:
-        """Return landmarks [n, 68, 2] in the crop's unit square."""
+        """Return points [n, p, 2], the landmarks and the irises that the model has, in the crop's unit square."""
         aligned = (self.mean + params @ self.directions).reshape(len(params), -1, 2)
         scale = torch.exp(alignment[:, None, 2:])
         return (aligned - 0.5) * scale + 0.5 + alignment[:, None, :2]
 
 
-def point_weights() -> Tensor:
-    """Return the loss weight of each landmark [68], averaging 1."""
-    weights = torch.ones(landmarks68.COUNT)
+def point_weights(count: int = landmarks68.COUNT) -> Tensor:
+    """Return the loss weight of each of the 68 or 70 points, averaging 1; irises count as lids do."""
+    weights = torch.full((count,), _POINT_WEIGHTS["eyes"])
     for name, region in landmarks68.REGIONS.items():
         weights[region] = _POINT_WEIGHTS[name]
     return weights / weights.mean()
 
 
 def loss(model: LpRegressor, heat: Tensor, landmarks: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Return the ℓ1 between true and rebuilt landmarks [n, 68, 2], in percent of the crop's side (Sec. 3.2), and more.
+    """Return the ℓ1 between true and rebuilt landmarks [n, p, 2], in percent of the crop's side (Sec. 3.2), and more.
 
     What the heatmaps say before the LPMM rounds it off counts as well, and where their heat lies.
     """
@@ -156,7 +160,8 @@ def loss(model: LpRegressor, heat: Tensor, landmarks: Tensor, weights: Tensor) -
 
 
 def true_alignment(landmarks: Tensor) -> Tensor:
-    """Return the alignment [n, 3] of crops whose landmarks are [n, 68, 2] in their unit squares (`crop`'s rule)."""
+    """Return the alignment [n, 3] of crops whose points are [n, p, 2] in their unit squares (`crop`'s rule)."""
+    landmarks = landmarks[:, : landmarks68.COUNT]
     low, high = landmarks.amin(dim=1), landmarks.amax(dim=1)
     left, right = low[:, 0], high[:, 0]
     top, bottom = low[:, 1] - FOREHEAD * (high[:, 1] - low[:, 1]), high[:, 1]
@@ -166,7 +171,7 @@ def true_alignment(landmarks: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(model: LpRegressor, data: FaceData, most: int = 1000) -> dict[str, float]:
-    """Return the NME in percent (outer eye corners) over aligned crops: all points, and by region."""
+    """Return the NME in percent (outer eye corners) over aligned crops: of the 68 landmarks, by region, of irises."""
     model.eval()
     rng = np.random.default_rng(0)
     rows = np.arange(min(most, len(data)))
@@ -175,13 +180,15 @@ def evaluate(model: LpRegressor, data: FaceData, most: int = 1000) -> dict[str, 
     for start in range(0, len(rows), 50):
         batch = data.batch(rows[start : start + 50], rng, train=False)
         rebuilt = model.landmarks(*model(batch.images.to(model.mean.device))).cpu()
-        errors.append((rebuilt - batch.landmarks).norm(dim=-1))
+        errors.append((rebuilt - batch.points(model.points)).norm(dim=-1))
         a, b = landmarks68.OUTER_EYE_CORNERS
         distances.append((batch.landmarks[:, a] - batch.landmarks[:, b]).norm(dim=-1))
     error = 100.0 * torch.cat(errors) / torch.cat(distances)[:, None]
-    scores = {"nme": float(error.mean())}
+    scores = {"nme": float(error[:, : landmarks68.COUNT].mean())}
     for name, region in landmarks68.REGIONS.items():
         scores[f"nme_{name}"] = float(error[:, region].mean())
+    if model.points > landmarks68.COUNT:
+        scores["nme_irises"] = float(error[:, landmarks68.IRISES].mean())
     return scores
 
 
@@ -197,7 +204,7 @@ def train(
 
     The crops' size is the data's: heatmaps are read at any, and most can be learned on small, cheap ones.
     """
-    weights = point_weights().to(schedule.device)
+    weights = point_weights(model.points).to(schedule.device)
     model.to(schedule.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def make_batch(draw: Draw) -> FaceBatch:
@@ -207,13 +214,13 @@ def train(
         images = batch.images.to(schedule.device).contiguous(memory_format=torch.channels_last)
         with schedule.autocast():
             heat = model.reader(images)
-        return loss(model, heat, batch.landmarks.to(schedule.device), weights)
+        return loss(model, heat, batch.points(model.points).to(schedule.device), weights)
 
     @torch.no_grad()
     def pictures() -> loop.Pictures:
         model.eval()
         shown = held_out.batch(np.arange(min(sheets.SHOWN, len(held_out))), np.random.default_rng(0), train=False)
         read = model.landmarks(*model(shown.images.to(schedule.device))).cpu()
-        return {"crops": sheets.crops(shown.images.numpy(), shown.landmarks.numpy(), read.numpy())}
+        return {"crops": sheets.crops(shown.images.numpy(), shown.points(model.points).numpy(), read.numpy())}
 
     loop.train(name, model, schedule, folder, make_batch, batch_loss, lambda: evaluate(model, held_out), pictures)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lpmm_runtime.landmarks68 import MIRROR
+from lpmm_runtime import landmarks68
 from training import loop
 from training.backbones.portrait_flow import LatentSpace
 from training.draws import Draw
@@ -50,10 +50,7 @@ class PoseEncoder(nn.Module):
 
 def mirrored_canonical(points: np.ndarray) -> np.ndarray:
     """Return canonical points [n, 70, 2] of the mirrored motion; the mean person is as good as symmetric."""
-    order = np.concatenate([MIRROR, [69, 68]])
-    out = points[:, order].copy()
-    out[..., 0] = 1.0 - out[..., 0]
-    return out
+    return landmarks68.mirror(points)
 
 
 def batch_latents(batch: FaceBatch, canonical: np.ndarray | Column, space: LatentSpace) -> Tensor:

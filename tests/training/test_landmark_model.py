@@ -27,17 +27,43 @@ def controls(loaded_toy_kit: FaceKit, model: LandmarkModel, data: landmark_model
 
 
 def test_all_components_rebuild_landmarks_exactly(data: landmark_model.LandmarkSet) -> None:
-    full = landmark_model.fit(data.landmarks, 136)
+    full = landmark_model.fit(data.landmarks, 140)
     rebuilt = full.landmarks(full.params(data.landmarks))
     assert np.abs(rebuilt - data.landmarks).max() < 1e-4
 
 
 def test_more_components_cost_less_error_on_other_people(loaded_toy_kit: FaceKit, data) -> None:
-    full = landmark_model.fit(data.landmarks, 136)
+    full = landmark_model.fit(data.landmarks, 140)
     held_out = landmark_model.sample_landmarks(loaded_toy_kit, 20, 1, "test")
     errors = list(landmark_model.truncation_errors(full, held_out.landmarks).values())
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 3 * errors[3]
+
+
+def test_the_truncation_of_the_shipped_k_is_that_models_own(model: LandmarkModel, data) -> None:
+    full = landmark_model.fit(data.landmarks, 140)
+    errors = landmark_model.truncation_errors(full, data.landmarks, model)
+    rebuilt = model.landmarks(model.params(data.landmarks))
+    assert errors[40] == pytest.approx(landmarks68.interocular_nme(rebuilt, data.landmarks).mean(), rel=1e-5)
+    assert errors[136] < 0.01
+
+
+def test_components_are_orthonormal_and_uncorrelated(model: LandmarkModel, data) -> None:
+    assert np.allclose(model.eigenvectors @ model.eigenvectors.T, np.eye(40), atol=1e-4)
+    params = model.params(np.concatenate([data.landmarks, landmarks68.mirror(data.landmarks)]))
+    assert np.abs(np.corrcoef(params.T) - np.eye(40)).max() < 0.02
+    assert (np.diff(model.sigma) <= 0).all()
+
+
+def test_faces_without_irises_have_a_model_and_controls_of_their_own(loaded_toy_kit: FaceKit, data) -> None:
+    landmarks = data.landmarks[:, : landmarks68.COUNT]
+    plain = landmark_model.fit(landmarks, 40)
+    assert plain.points == landmarks68.COUNT
+    parts = landmark_model.fit_parts(iter([landmarks[:200], landmarks[200:]]), 40)
+    assert np.allclose(parts.sigma, plain.sigma, rtol=1e-3)
+    known = landmark_model.LandmarkSet(landmarks, data.angles, data.canonical)
+    controls = control_fit.fit(loaded_toy_kit, plain, known, people=1, seed=1)
+    assert not [name for name in controls.names if name.startswith("eyeLook")]
 
 
 def test_params_are_in_standard_deviations(model: LandmarkModel, data: landmark_model.LandmarkSet) -> None:
@@ -76,6 +102,37 @@ def test_a_wink_closes_one_eye(controls: ControlMap, model: LandmarkModel) -> No
     left = landmarks68.eye_openness(model.landmarks(rest + controls.offset({"eyeBlinkLeft": 1.0}, rest)))
     assert left[0] < before[0] - 0.03
     assert abs(left[1] - before[1]) < 0.4 * (before[0] - left[0])
+
+
+@pytest.mark.parametrize("side", ["Left", "Right"])
+@pytest.mark.parametrize(
+    ("stem", "way"), [("In", (-1, 0)), ("Out", (1, 0)), ("Up", (0, -1)), ("Down", (0, 1))], ids=str
+)
+def test_one_eye_looks_alone(
+    controls: ControlMap, model: LandmarkModel, side: str, stem: str, way: tuple[int, int]
+) -> None:
+    rest = np.zeros(40, np.float32)
+    moved = model.landmarks(rest + controls.offset({f"eyeLook{stem}{side}": 1.0}, rest)) - model.landmarks(rest)
+    # The subject's left eye is the picture's right one, the last point.
+    own, other = (moved[69], moved[68]) if side == "Left" else (moved[68] * [-1, 1], moved[69] * [-1, 1])
+    width = model.mean.reshape(-1, 2)[45, 0] - model.mean.reshape(-1, 2)[42, 0]
+    assert own @ way > 0.2 * width
+    assert np.abs(other).max() < 0.1 * (own @ way)
+
+
+def test_animators_mostly_turn_both_eyes(loaded_toy_kit: FaceKit, model: LandmarkModel) -> None:
+    mixes = control_fit.control_mixes(control_fit.control_names(model))
+    names = control_fit.control_names(model)
+    together = {frozenset(name for name, value in zip(names, mix, strict=True) if value) for mix in mixes}
+    assert frozenset({"eyeLookOutLeft", "eyeLookInRight"}) in together
+    assert frozenset({"eyeLookUpLeft", "eyeLookUpRight"}) in together
+    assert frozenset({"eyeBlinkLeft", "eyeBlinkRight"}) in together
+    params, points = control_fit.sample_slider_motions(
+        loaded_toy_kit, model, lambda canonical: canonical.reshape(len(canonical), -1), 40, 4, 1
+    )
+    assert params.shape == (160, 40)
+    irises = points.reshape(-1, 70, 2)[:, 68:]
+    assert irises.std(axis=0).min() > 0
 
 
 def test_the_jaw_opens_the_mouth(controls: ControlMap, model: LandmarkModel) -> None:

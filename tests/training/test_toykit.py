@@ -37,12 +37,12 @@ def renderer(loaded_toy_kit: FaceKit) -> Renderer:
 
 
 def _seen(sampler: LandmarkSampler, motion: Motion, person: Person | None = None) -> Array:
-    """Return landmarks [68, 2] in a fixed crop of the resting face, y down."""
+    """Return landmarks and irises [70, 2] in a fixed crop of the resting face, y down."""
     person = person or mean_person()
     rest = sampler.points(person, Motion())
     camera = frontal_camera(rest[0].mean(axis=0), 12.0)
     camera = crop_camera(camera, project_landmarks(rest, camera)[0])
-    return project_landmarks(sampler.points(person, motion), camera)[0]
+    return np.concatenate(project_landmarks(sampler.points(person, motion), camera))
 
 
 def test_the_same_seed_writes_the_same_bytes(toy_kit: Path, tmp_path: Path) -> None:
@@ -109,6 +109,35 @@ def test_the_resting_face_is_its_own_mirror_image(sampler: LandmarkSampler, toy_
     assert [flip[place] for place in flip] == list(range(68))
     points = sampler.points(mean_person(), Motion())[0]
     np.testing.assert_allclose(points[flip] * [-1, 1, 1], points, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("stem", "way"), [("In", (-1, 0)), ("Out", (1, 0)), ("Up", (0, -1)), ("Down", (0, 1))], ids=str
+)
+def test_a_gaze_control_turns_its_own_eye_alone(sampler: LandmarkSampler, stem: str, way: tuple[int, int]) -> None:
+    rest = _seen(sampler, Motion())
+    moved = _seen(sampler, Motion(controls={f"eyeLook{stem}Left": 1.0})) - rest
+    width = rest[45, 0] - rest[42, 0]
+    # The subject's left eye is the picture's right one, and the nose lies to its left.
+    assert moved[69] @ way > 0.15 * width
+    assert abs(moved[69] @ way[::-1]) < 0.3 * (moved[69] @ way)
+    assert np.abs(moved[68]).max() < 1e-6
+    lids = -moved[[43, 44], 1]
+    assert (lids < -2e-3).all() if stem == "Down" else np.abs(lids).max() < 1e-6
+    assert np.abs(moved[36:42]).max() < 1e-6
+
+
+def test_eyes_mostly_look_together_and_sometimes_apart(loaded_toy_kit: FaceKit) -> None:
+    looks = []
+    for seed in range(400):
+        motion = sample_expression(np.random.default_rng(seed), loaded_toy_kit.expression_presets)
+        looks.append((motion.eye_gaze("left"), motion.eye_gaze("right")))
+    gazes = np.array(looks)
+    apart = np.any(gazes[:, 0] != gazes[:, 1], axis=1)
+    assert 0.03 < apart.mean() < 0.13
+    # As far as the controls turn an eye.
+    assert gazes[..., 0].max() > 26 and gazes[..., 0].min() < -26
+    assert gazes[..., 1].max() > 17 and gazes[..., 1].min() < -19
 
 
 @pytest.mark.parametrize("left", _SIDED)

@@ -62,8 +62,10 @@ def pose_head(kit: FaceKit, body: Body, rig: Rig, person: Person, motion: Motion
                     name = f"{people}/{target}"
                     morphs[name] = morphs.get(name, 0.0) + weight * share
     rest = body.morphed(*kit.rows(morphs))
-    gaze = quaternions.multiply(quaternions.about_axis(1, motion.gaze[0]), quaternions.about_axis(0, -motion.gaze[1]))
-    rotations = {"eye.L": gaze, "eye.R": gaze}
+    rotations = {}
+    for bone, side in (("eye.L", "left"), ("eye.R", "right")):
+        yaw, pitch = motion.eye_gaze(side)
+        rotations[bone] = quaternions.multiply(quaternions.about_axis(1, yaw), quaternions.about_axis(0, -pitch))
     turn = quaternions.head_rotation(motion.yaw - motion.body_yaw, motion.pitch, motion.roll)
     for bone, share in _NECK_SHARES.items():
         rotations[bone] = quaternions.power(turn, share)
@@ -225,6 +227,10 @@ class LandmarkSampler:
         """Return the world points of `landmark_points`."""
         head = pose_head(self.kit, self._body.body, self.kit.rig, person, motion)
         return landmark_points(self._body, head)
+
+    def aligned_points(self, person: Person, motion: Motion, field_of_view: float = 20.0) -> Array:
+        """Return what `aligned` does as one array [70, 2], irises last."""
+        return np.concatenate(self.aligned(person, motion, field_of_view))
 
     def aligned(self, person: Person, motion: Motion, field_of_view: float = 20.0) -> tuple[Array, Array]:
         """Return landmarks [68, 2] and irises [2, 2] in the unit square of their own aligned crop."""

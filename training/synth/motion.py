@@ -11,14 +11,21 @@ import numpy as np
 
 # A closed lid overshoots, or a sliver of the eyeball stays visible.
 LID_OVERSHOOT = 0.2
+# How far an eye turns at most of its own accord, degrees.
+GAZE_ASIDE, GAZE_UP, GAZE_DOWN = 28.0, 20.0, 22.0
 
 
 @dataclass(frozen=True)
 class ControlPose:
-    """How one control at 1 moves the kit: weights of pose units and of expression targets."""
+    """How one control at 1 moves the kit: weights of pose units and of expression targets, and an eye's gaze.
+
+    Attributes:
+        gaze: (yaw, pitch) in degrees by eye, "left" or "right", signed as the head's.
+    """
 
     units: dict[str, float] = field(default_factory=dict)
     targets: dict[str, float] = field(default_factory=dict)
+    gaze: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 # The kit's brow targets are about half of what brows can do.
@@ -59,7 +66,25 @@ CONTROL_POSES: dict[str, ControlPose] = {
     "mouthPress": ControlPose(targets={"mouth-compression": 1.0}),
     "mouthShrugLower": ControlPose(targets={"mouth-elevation": 0.8}),
     "noseSneer": ControlPose(units={"NoseWrinkler": 1.0}),
+    # The subject's left is the picture's right, where a positive yaw looks.
+    "eyeLookInLeft": ControlPose(gaze={"left": (-GAZE_ASIDE, 0.0)}),
+    "eyeLookInRight": ControlPose(gaze={"right": (GAZE_ASIDE, 0.0)}),
+    "eyeLookOutLeft": ControlPose(gaze={"left": (GAZE_ASIDE, 0.0)}),
+    "eyeLookOutRight": ControlPose(gaze={"right": (-GAZE_ASIDE, 0.0)}),
+    "eyeLookUpLeft": ControlPose(gaze={"left": (0.0, GAZE_UP)}),
+    "eyeLookUpRight": ControlPose(gaze={"right": (0.0, GAZE_UP)}),
+    "eyeLookDownLeft": ControlPose(gaze={"left": (0.0, -GAZE_DOWN)}),
+    "eyeLookDownRight": ControlPose(gaze={"right": (0.0, -GAZE_DOWN)}),
 }
+# What 68 landmarks cannot say: these want a landmark scheme with irises.
+GAZE_CONTROLS = tuple(name for name, pose in CONTROL_POSES.items() if pose.gaze)
+# Both eyes to the subject's left, to the right, up and down.
+GAZES_TOGETHER = (
+    ("eyeLookOutLeft", "eyeLookInRight"),
+    ("eyeLookInLeft", "eyeLookOutRight"),
+    ("eyeLookUpLeft", "eyeLookUpRight"),
+    ("eyeLookDownLeft", "eyeLookDownRight"),
+)
 
 # Preset parts that move the lids, the eyes or the tongue are left to the samplers of those.
 _PRESET_PARTS_LEFT_OUT = ("Lid", "Eye", "Tongue")
@@ -72,7 +97,7 @@ class Motion:
     Attributes:
         yaw, pitch, roll: degrees, as the head controls.
         body_yaw, body_roll: degrees of the torso.
-        gaze: (yaw, pitch) of both eyes in the head, degrees, signed as the head's.
+        gaze: (yaw, pitch) of both eyes in the head, degrees, signed as the head's; gaze controls add to it.
         controls: values by control name.
         units, targets: what comes on top, in the kit's own names.
     """
@@ -87,6 +112,15 @@ class Motion:
     units: dict[str, float] = field(default_factory=dict)
     targets: dict[str, float] = field(default_factory=dict)
 
+    def eye_gaze(self, side: str) -> tuple[float, float]:
+        """Return (yaw, pitch) of the eye "left" or "right" in the head, degrees."""
+        yaw, pitch = self.gaze
+        for name, value in self.controls.items():
+            turn = CONTROL_POSES[name].gaze.get(side)
+            if turn:
+                yaw, pitch = yaw + value * turn[0], pitch + value * turn[1]
+        return yaw, pitch
+
     def kit_weights(self) -> tuple[dict[str, float], dict[str, float]]:
         """Return the weights of pose units and of expression targets (without people's prefixes)."""
         units, targets = dict(self.units), dict(self.targets)
@@ -96,9 +130,9 @@ class Motion:
                 units[unit] = units.get(unit, 0.0) + value * weight
             for target, weight in pose.targets.items():
                 targets[target] = targets.get(target, 0.0) + value * weight
-        # The lids follow a downward gaze.
-        lowered = max(0.0, -self.gaze[1]) / 40.0
         for side in ("left", "right"):
+            # The lids follow a downward gaze.
+            lowered = max(0.0, -self.eye_gaze(side)[1]) / 40.0
             closure = min(targets.get(f"eye-{side}-closure", 0.0), 1.0)
             closure += lowered * (1.0 - closure)
             targets[f"eye-{side}-closure"] = closure * (1.0 + LID_OVERSHOOT * closure)
@@ -119,11 +153,14 @@ def sample_head_angles(rng: np.random.Generator) -> tuple[float, float, float]:
     )
 
 
-def sample_expression(rng: np.random.Generator, presets: dict[str, dict[str, float]]) -> Motion:
+def sample_expression(
+    rng: np.random.Generator, presets: dict[str, dict[str, float]], eyes_apart: float = 0.08
+) -> Motion:
     """Return an expression with gaze, facing the front.
 
     Args:
         presets: the kit's expression presets, pose-unit weights by name.
+        eyes_apart: how many look with one eye alone, or with each its own way, as people do not but animators may.
     """
     controls: dict[str, float] = {}
     units: dict[str, float] = {}
@@ -180,7 +217,30 @@ def sample_expression(rng: np.random.Generator, presets: dict[str, dict[str, flo
     controls.update({name: max(value, controls.get(name, 0.0)) for name, value in lids.items()})
     controls = {name: min(value, 1.0) for name, value in controls.items()}
     gaze = (float(np.clip(rng.normal(0, 10), -28, 28)), float(np.clip(rng.normal(0, 6), -18, 15)))
-    return Motion(gaze=gaze, controls=controls, units=units, targets=targets)
+    # Of a generator of its own, so that a seed's people and poses stay what they were before eyes could part.
+    gaze, apart = _sample_far_gaze(rng.spawn(1)[0], gaze, eyes_apart)
+    return Motion(gaze=gaze, controls=controls | apart, units=units, targets=targets)
+
+
+def _sample_far_gaze(
+    rng: np.random.Generator, gaze: tuple[float, float], eyes_apart: float
+) -> tuple[tuple[float, float], dict[str, float]]:
+    """Return the gaze of both eyes, mostly as given, one time in six as far as eyes go; and gaze controls of single
+    ones where they part.
+    """
+    if rng.random() < eyes_apart:
+        alone = rng.random()
+        apart: dict[str, float] = {}
+        for side, spared in (("Left", alone < 0.25), ("Right", 0.25 <= alone < 0.5)):
+            if spared:
+                continue
+            for ways in (("eyeLookIn", "eyeLookOut"), ("eyeLookUp", "eyeLookDown")):
+                if rng.random() < 0.75:
+                    apart[str(rng.choice(ways)) + side] = float(rng.random())
+        return (0.0, 0.0), apart
+    if rng.random() < 1 / 6:
+        return (float(rng.uniform(-30, 30)), float(rng.uniform(-24, 22))), {}
+    return gaze, {}
 
 
 def _smile_for_the_camera(

@@ -19,7 +19,7 @@ from training.synth.head import (
     pose_head,
     project_landmarks,
 )
-from training.synth.motion import CONTROL_POSES, Motion, sample_expression, sample_head_angles
+from training.synth.motion import CONTROL_POSES, GAZE_CONTROLS, Motion, sample_expression, sample_head_angles
 from training.synth.people import Person, Split, sample_person
 from training.synth.renderer import PosedMeshes, Renderer, Stage
 from training.synth.stage import sample_lighting
@@ -30,7 +30,8 @@ Array = NDArray[np.float32]
 FACE_MARGIN = 1.25
 FRAMES_PER_GROUP = 4
 PAIRS_PER_GROUP = 8
-CONTROL_NAMES = tuple(CONTROL_POSES)
+# Gaze is not among them: mostly it is drawn in degrees, and its truth is the irises.
+CONTROL_NAMES = tuple(name for name in CONTROL_POSES if name not in GAZE_CONTROLS)
 
 
 @dataclass(frozen=True)
