@@ -57,16 +57,23 @@ class LandmarkModel:
     def likeliest_params(self, landmarks: NDArray[np.floating]) -> Array:
         """Return the params [..., k] of landmarks [..., m, 2] of which only the first m points are known.
 
-        Where all are, these are `params`; else the least squares of the known ones, each `_KNOWN_TO` exact, and of
-        params that are 1 apart as the data are: what the known points do not say stays average.
+        Where all are, these are `params`; else see `projection`.
         """
-        size = 2 * landmarks.shape[-2]
-        if size == len(self.mean):
-            return self.params(landmarks)
-        columns = (self.sigma[:, None] * self.eigenvectors[:, :size]).astype(np.float64)
-        flat = np.asarray(landmarks, np.float64).reshape(*landmarks.shape[:-2], -1) - self.mean[:size]
+        count = landmarks.shape[-2]
+        flat = np.asarray(landmarks, np.float32).reshape(*landmarks.shape[:-2], -1)
+        return (flat - self.mean[: 2 * count]) @ self.projection(count)
+
+    def projection(self, count: int) -> Array:
+        """Return the matrix [2 count, k] from deviations of the first landmarks to params, in standard deviations.
+
+        Of all landmarks it is Eq. 1 solved. Of fewer it is the least squares of these, each known to `_KNOWN_TO`, and
+        of params that spread as the data do: what the known landmarks do not say stays average.
+        """
+        if count == self.points:
+            return (self.eigenvectors / self.sigma[:, None]).T
+        columns = (self.sigma[:, None] * self.eigenvectors[:, : 2 * count]).astype(np.float64)
         gram = columns @ columns.T + _KNOWN_TO**2 * np.eye(self.k)
-        return np.asarray(flat @ np.linalg.solve(gram, columns).T, np.float32)
+        return np.linalg.solve(gram, columns).T.astype(np.float32)
 
     def truncated(self, k: int) -> "LandmarkModel":
         """Return the model of the first k components."""

@@ -180,7 +180,22 @@ VISEMES = (
     Preset("Viseme OU", {"mouthPucker": 0.9, "mouthFunnel": 0.2, "jawOpen": 0.12}, description="As in book, you."),
 )
 
-PRESETS = (*EXPRESSIONS, *VISEMES)
+# For bundles that can turn the eyes. Sides are the subject's, as in the controls' names.
+GAZES = (
+    Preset("Look Left", {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0}, description="Both eyes to the subject's left."),
+    Preset(
+        "Look Right", {"eyeLookInLeft": 1.0, "eyeLookOutRight": 1.0}, description="Both eyes to the subject's right."
+    ),
+    Preset("Look Up", _pair("eyeLookUp", 1.0), description="Both eyes up."),
+    Preset("Look Down", _pair("eyeLookDown", 1.0), description="Both eyes down, the upper lids with them."),
+)
+
+
+def shipped_presets(control_names: Iterable[str]) -> tuple[Preset, ...]:
+    """Return the presets of a bundle with these controls: expressions, visemes, and gazes if its eyes can turn."""
+    known = set(control_names)
+    gaze = all(known.issuperset(preset.controls) for preset in GAZES)
+    return (*EXPRESSIONS, *VISEMES, *(GAZES if gaze else ()))
 
 
 def write_presets(bundle: Path, control_names: Iterable[str], k: int) -> None:
@@ -196,18 +211,19 @@ def write_presets(bundle: Path, control_names: Iterable[str], k: int) -> None:
         PresetError: if a preset does not fit; nothing is written then.
     """
     known = tuple(control_names)
-    for preset in PRESETS:
+    shipped = shipped_presets(known)
+    for preset in shipped:
         check_preset(preset, known, k, "training/presets.py")
     folder = bundle / FOLDER
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    for preset in PRESETS:
+    for preset in shipped:
         save_preset(preset, folder / f"{preset.name.lower().replace(' ', '-')}.json")
 
 
-def replace_presets(bundle: Path) -> None:
-    """Give a finished bundle the presets of this file, and its manifest their hashes.
+def replace_presets(bundle: Path) -> int:
+    """Give a finished bundle the presets of this file, and its manifest their hashes; return how many there are.
 
     Raises:
         BundleError: if the bundle is not whole; its other files' hashes are not papered over.
@@ -216,6 +232,7 @@ def replace_presets(bundle: Path) -> None:
     whole = load_bundle(bundle)
     write_presets(bundle, whole.rig.control_names, whole.k)
     write_manifest(bundle, {key: value for key, value in whole.manifest.items() if key != "files"})
+    return len(shipped_presets(whole.rig.control_names))
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -229,8 +246,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Write the presets, and say so."""
     try:
-        replace_presets(args.bundle)
+        count = replace_presets(args.bundle)
     except LpmmError as error:
         raise ValueError(str(error)) from error
-    print(f"wrote {len(PRESETS)} presets into {args.bundle}")
+    print(f"wrote {count} presets into {args.bundle}")
     return 0

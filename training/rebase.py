@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from lpmm_runtime.controls import ControlMap, head_features
 from lpmm_runtime.morphable import LandmarkModel
+from training.synth.motion import GAZE_CONTROLS
 
 Array = NDArray[np.float32]
 
@@ -23,8 +24,10 @@ _RIDGE = 1e-3
 class Rebase:
     """From one LPMM's params to another's, by the landmarks that both speak of.
 
+    Where the new one has no irises, the old params that say gaze stay average.
+
     Attributes:
-        old, new: the two models.
+        old, new: the two models; the new one has the old one's points, or but the 68 of them.
     """
 
     old: LandmarkModel
@@ -37,28 +40,32 @@ class Rebase:
 
     def matrix(self) -> tuple[Array, Array]:
         """Return M [k_new, k_old] and c [k_old] of p_old = p_new · M + c."""
-        turn = (self.new.sigma[:, None] * self.new.eigenvectors) @ (self.old.eigenvectors / self.old.sigma[:, None]).T
-        constant = (self.new.mean - self.old.mean) @ self.old.eigenvectors.T / self.old.sigma
+        projection = self.old.projection(self.new.points)
+        turn = (self.new.sigma[:, None] * self.new.eigenvectors) @ projection
+        constant = (self.new.mean - self.old.mean[: len(self.new.mean)]) @ projection
         return turn.astype(np.float32), constant.astype(np.float32)
 
     def new_offsets(self, offsets: NDArray[np.floating]) -> Array:
         """Return what is added to new params [..., k_new] where `offsets` [..., k_old] were added to old ones."""
-        moved = (offsets * self.old.sigma) @ self.old.eigenvectors
+        moved = (offsets * self.old.sigma) @ self.old.eigenvectors[:, : 2 * self.new.points]
         return (moved @ self.new.eigenvectors.T / self.new.sigma).astype(np.float32)
 
     def controls(self, controls: ControlMap, landmarks: Array) -> ControlMap:
-        """Return a control map for new params.
+        """Return a control map for new params, without gaze where they cannot say it.
 
         Args:
-            landmarks: [n, 68, 2], aligned: on these the head angles read from new params are fitted to those that the
-                old map reads.
+            landmarks: [n, 68, 2] or [n, 70, 2], aligned, the new model's points: on these the head angles read from
+                new params are fitted to those that the old map reads.
         """
         features = head_features(self.new.params(landmarks)).astype(np.float64)
-        angles = controls.head_angles(self.old.params(landmarks))
+        angles = controls.head_angles(self.old.likeliest_params(landmarks))
         gram = features.T @ features + _RIDGE * len(features) * np.eye(features.shape[1])
+        lost = GAZE_CONTROLS if self.new.points < self.old.points else ()
+        kept = [row for row, name in enumerate(controls.names) if name not in lost]
         return replace(
             controls,
-            directions=self.new_offsets(controls.directions),
+            names=tuple(controls.names[row] for row in kept),
+            directions=self.new_offsets(controls.directions[kept]),
             head_coefficients=self.new_offsets(controls.head_coefficients),
             head_readout=np.linalg.solve(gram, features.T @ angles).astype(np.float32),
         )

@@ -24,7 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lpmm_runtime import landmarks68
 from lpmm_runtime.bundle import ARRAYS, DEFAULT_BUNDLE, Bundle, load_bundle, sha256_of, write_manifest
+from lpmm_runtime.controls import HEAD_CONTROLS
 from lpmm_runtime.crop import square_of_landmarks
 from lpmm_runtime.morphable import LandmarkModel
 from training import export, landmark_model, loop, lp_regressor, processes
@@ -189,6 +191,7 @@ def _write_files(
         arrays = {key: archive[key] for key in archive.files}
     arrays |= {"mean": model.mean, "eigenvectors": model.eigenvectors, "sigma": model.sigma}
     arrays |= {
+        "control_names": np.array(controls.names),
         "control_directions": controls.directions,
         "head_coefficients": controls.head_coefficients,
         "head_readout": controls.head_readout,
@@ -199,16 +202,19 @@ def _write_files(
     coarse = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     picture = nn.functional.interpolate(coarse, (side, side), mode="bilinear")
     export.export_graph(regressor, folder / "lp_regressor.onnx", {"image": picture}, ["params", "alignment"])
+    listed = [entry for entry in base.manifest["controls"] if entry["name"] in {*controls.names, *HEAD_CONTROLS}]
     # Presets may name params, which are others now.
-    write_presets(folder, rig.control_names, model.k)
-    angles = rig.controls.head_angles(rig.model.params(reading.landmarks))
+    write_presets(folder, [entry["name"] for entry in listed], model.k)
+    angles = rig.controls.head_angles(rig.model.likeliest_params(reading.landmarks))
     known = landmark_model.LandmarkSet(reading.landmarks, angles, np.zeros((len(angles), 70, 2), np.float32))
     manifest = {key: value for key, value in base.manifest.items() if key != "files"}
     manifest |= {
         "name": name,
         "version": "1",
         "licence": f"{base.licence}; LPMM and LP-regressor: as the videos that they were made of",
+        "landmark_scheme": landmarks68.scheme_of(model.points),
         "k": model.k,
+        "controls": listed,
         "components": landmark_model.component_names(model, known),
         "model_card": base.manifest["model_card"]
         | card

@@ -8,6 +8,7 @@ from lpmm_runtime import landmarks68
 from lpmm_runtime.controls import ControlMap
 from lpmm_runtime.morphable import LandmarkModel
 from training import control_fit, landmark_model
+from training.rebase import Rebase
 from training.synth.facekit import FaceKit
 
 
@@ -64,6 +65,28 @@ def test_faces_without_irises_have_a_model_and_controls_of_their_own(loaded_toy_
     known = landmark_model.LandmarkSet(landmarks, data.angles, data.canonical)
     controls = control_fit.fit(loaded_toy_kit, plain, known, people=1, seed=1)
     assert not [name for name in controls.names if name.startswith("eyeLook")]
+
+
+def test_a_rig_with_gaze_is_carried_over_to_faces_without_irises(
+    model: LandmarkModel, controls: ControlMap, data
+) -> None:
+    landmarks = data.landmarks[:, : landmarks68.COUNT]
+    rebase = Rebase(model, landmark_model.fit(landmarks, 40))
+    carried = rebase.controls(controls, landmarks)
+    lost = set(controls.names) - set(carried.names)
+    assert len(lost) == 8 and all(name.startswith("eyeLook") for name in lost)
+    rest = np.zeros(40, np.float32)
+    for name in ("eyeBlinkLeft", "jawOpen", "mouthSmileRight"):
+        was, now = (
+            of.landmarks(rest + by.offset({name: 1.0}, rest)) - of.landmarks(rest)
+            for of, by in ((model, controls), (rebase.new, carried))
+        )
+        assert np.abs(was[: landmarks68.COUNT] - now).max() < 0.1 * np.abs(now).max()
+    # What the old params say of the 68 points stays said; where the eyes look is not known.
+    old = rebase.old_params(rebase.new.params(landmarks))
+    off = model.landmarks(old)[:, : landmarks68.COUNT] - rebase.new.landmarks(rebase.new.params(landmarks))
+    assert np.abs(off).mean() < 1e-3
+    assert np.abs(old).max() < 8
 
 
 def test_params_are_in_standard_deviations(model: LandmarkModel, data: landmark_model.LandmarkSet) -> None:

@@ -10,7 +10,7 @@ from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from lpmm_runtime.errors import PresetError
 from lpmm_runtime.presets import Preset, save_preset
 from training.__main__ import main
-from training.presets import EXPRESSIONS, PRESETS, VISEMES, write_presets
+from training.presets import EXPRESSIONS, GAZES, VISEMES, shipped_presets, write_presets
 
 
 @pytest.fixture
@@ -23,8 +23,20 @@ def bundle(tmp_path: Path) -> Path:
 
 def test_the_shipped_bundle_has_the_expressions_and_visemes_with_a_word_on_each() -> None:
     assert len(EXPRESSIONS) >= 12 and len(VISEMES) == 15
-    assert all(preset.description and preset.controls for preset in PRESETS)
-    assert dict(load_bundle().presets) == {preset.name: preset for preset in PRESETS}
+    assert all(preset.description and preset.controls for preset in (*EXPRESSIONS, *VISEMES, *GAZES))
+    shipped = load_bundle()
+    assert dict(shipped.presets) == {preset.name: preset for preset in shipped_presets(shipped.rig.control_names)}
+
+
+def test_only_a_bundle_that_can_turn_the_eyes_gets_gazes(tmp_path: Path) -> None:
+    names = {name for preset in (*EXPRESSIONS, *VISEMES) for name in preset.controls}
+    gaze = {name for preset in GAZES for name in preset.controls}
+    assert len(gaze) == 8 and not gaze & names
+    for known, count in ((names, 30), (names | gaze, 34)):
+        write_presets(tmp_path, known, 40)
+        files = {path.stem for path in (tmp_path / "presets").iterdir()}
+        assert len(files) == count
+        assert ("look-left" in files) == (count == 34)
 
 
 def test_the_step_replaces_a_bundles_presets_and_leaves_it_whole(bundle: Path) -> None:
@@ -35,7 +47,7 @@ def test_the_step_replaces_a_bundles_presets_and_leaves_it_whole(bundle: Path) -
     shutil.copy(DEFAULT_BUNDLE / "presets" / "smile.json", bundle / "presets")
     assert main(["presets", str(bundle)]) == 0
     after = load_bundle(bundle)
-    assert set(after.presets) == {preset.name for preset in PRESETS}
+    assert set(after.presets) == {preset.name for preset in shipped_presets(after.rig.control_names)}
     assert after.manifest == before and after.unlisted_files == ()
 
 

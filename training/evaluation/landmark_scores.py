@@ -47,8 +47,8 @@ class LabelledFaces:
 def truncation(model: LandmarkModel, landmarks: Array) -> dict[str, dict[str, float]]:
     """Return the NME that keeping k components costs on true landmarks [n, 68, 2] (pixels), by k and region.
 
-    All 136 components are a change of basis and cost nothing, so that k = 136 is 0 by definition; a k between the
-    bundle's and 136 cannot be known from it and is left out.
+    All components, be they 136 or, with irises, 140, are a change of basis and cost nothing, so that k = 136 is 0 by
+    definition; a k between the bundle's and that cannot be known from it and is left out.
     """
     squares = [square_of_landmarks(points) for points in landmarks]
     aligned = np.stack([square.to_unit(points) for square, points in zip(squares, landmarks, strict=True)])
@@ -56,7 +56,8 @@ def truncation(model: LandmarkModel, landmarks: Array) -> dict[str, dict[str, fl
     for k in TRUNCATIONS:
         if k <= model.k:
             shorter = model.truncated(k)
-            scores[str(k)] = nme_by_region(shorter.landmarks(shorter.params(aligned)), aligned)
+            rebuilt = shorter.landmarks(shorter.likeliest_params(aligned))[:, : landmarks68.COUNT]
+            scores[str(k)] = nme_by_region(rebuilt, aligned)
         elif k == 2 * landmarks68.COUNT:
             scores[str(k)] = nme_by_region(aligned, aligned)
     return scores
@@ -81,7 +82,9 @@ class ReaderByK:
         batch = as_batch(crop_at(image, square, self._side))
         answer = self._engine.sessions.run("lp_regressor", {"image": batch})
         units: dict[int, NDArray[np.floating]] = {
-            k: model.truncated(k).landmarks(answer["params"][0, :k]) for k in TRUNCATIONS if k <= model.k
+            k: model.truncated(k).landmarks(answer["params"][0, :k])[: landmarks68.COUNT]
+            for k in TRUNCATIONS
+            if k <= model.k
         }
         if self._uncut is not None:
             units[2 * landmarks68.COUNT] = self._uncut(batch)
@@ -109,14 +112,15 @@ def _uncut_reader(bundle: Bundle) -> Callable[[Array], Array] | None:
     """
     graph = onnx.load(str(bundle.graph("lp_regressor")))
     sizes = {item.name: tuple(item.dims) for item in graph.graph.initializer}
-    count = 2 * landmarks68.COUNT
+    mean = bundle.rig.model.mean
+    count = len(mean)
     for node in graph.graph.node:
         if "params" in node.output and node.op_type == "MatMul" and sizes.get(node.input[1]) == (count, bundle.k):
             off = node.input[0]
             graph.graph.output.append(onnx.helper.make_tensor_value_info(off, onnx.TensorProto.FLOAT, ["n", count]))
             session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-            mean = bundle.rig.model.mean
-            return lambda image: (session.run([off], {"image": image})[0][0] + mean).reshape(-1, 2)
+            points = landmarks68.COUNT
+            return lambda image: (session.run([off], {"image": image})[0][0] + mean).reshape(-1, 2)[:points]
     return None
 
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lpmm_runtime import landmarks68
 from lpmm_runtime.controls import HEAD_CONTROLS
 from lpmm_runtime.crop import square_of_landmarks
 from lpmm_runtime.morphable import LandmarkModel
@@ -87,9 +88,13 @@ def morph_values(arrays: Columns, count: int) -> Array:
 
 
 def true_params(model: LandmarkModel, arrays: Columns, count: int) -> Array:
-    """Return the params [n, k] of the true landmarks of the first faces of a shard's arrays."""
+    """Return the params [n, k] of the true points of the first faces of a shard's arrays, known irises among them."""
     faces = arrays["landmarks"][:count]
-    return model.params(np.stack([square_of_landmarks(points).to_unit(points) for points in faces]))
+    squares = [square_of_landmarks(points) for points in faces]
+    if model.points > landmarks68.COUNT and "irises" in arrays:
+        faces = np.concatenate([faces, arrays["irises"][:count]], axis=1)
+    aligned = [square.to_unit(points) for square, points in zip(squares, faces, strict=True)]
+    return model.likeliest_params(np.stack(aligned))
 
 
 class SmallTrainings:

@@ -148,7 +148,8 @@ def _aligned(held_out: HeldOut, rows: NDArray[np.int64]) -> Array:
 
 
 def _cut(model: LandmarkModel, k: int) -> Callable[[Array], Array]:
-    return lambda points: model.truncated(k).landmarks(model.truncated(k).params(points))
+    shorter = model.truncated(k)
+    return lambda points: shorter.landmarks(shorter.likeliest_params(points))[..., : landmarks68.COUNT, :]
 
 
 def _openness_by_k(model: LandmarkModel, shut: Array, wide: Array) -> dict[str, float]:
