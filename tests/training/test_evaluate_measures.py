@@ -169,6 +169,23 @@ def test_left_and_right_are_the_subjects() -> None:
     assert control_effects.leakage("eyeBlinkRight", rest, winked)["leakage"] is None
 
 
+def test_what_a_gaze_control_moves_is_its_iris() -> None:
+    rest = a_face()
+    irises = np.stack([rest[list(eye)].mean(axis=0) for eye in (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT)])
+    moved = irises + np.array(
+        [[1.0, 0.0], [8.0, 0.0]]
+    )  # both to the picture's right, where the subject's left eye looks out
+    out = control_effects.leakage("eyeLookOutLeft", rest, rest, irises=(irises, moved))
+    percent = 100 * 8 / measures.interocular(rest)
+    assert out["motion"] == pytest.approx(percent, rel=1e-3)
+    assert out["along"] == pytest.approx(percent, rel=1e-3)
+    assert out["other_iris"] == pytest.approx(1 / 8) and out["leakage"] == 0.0
+    inward = control_effects.leakage("eyeLookInRight", rest, rest, irises=(irises, moved))
+    assert inward["along"] == pytest.approx(percent / 8, rel=1e-3) and inward["other_iris"] == pytest.approx(8)
+    unseen = control_effects.leakage("eyeLookOutLeft", rest, rest)
+    assert unseen["motion"] == 0.0 and unseen["leakage"] is None and unseen["other_iris"] is None
+
+
 def test_only_the_moved_parts_differ_from_rest() -> None:
     rest = a_face()
     before = np.random.default_rng(0).integers(0, 256, (560, 560, 3)).astype(np.uint8)

@@ -25,11 +25,28 @@ def test_the_bundle_is_whole_and_small_and_says_where_it_is_from(toy_run: Path) 
     assert {"data", "licence", "scores", "command", "commit"} <= set(card)
 
 
+def test_its_eyes_can_be_turned_one_by_one(toy_run: Path) -> None:
+    bundle = load_bundle(toy_run / "bundle")
+    assert bundle.manifest["landmark_scheme"] == "ibug68+iris2"
+    assert {"Look Left", "Look Right", "Look Up", "Look Down"} <= set(bundle.presets)
+    model, controls = bundle.rig.model, bundle.rig.controls
+    rest = np.zeros(bundle.k, np.float32)
+    width = float(model.mean[2 * 45] - model.mean[2 * 42])
+    for name, own, other, way in (("eyeLookOutLeft", 69, 68, 1), ("eyeLookOutRight", 68, 69, -1)):
+        moved = model.landmarks(rest + controls.offset({name: 1.0}, rest)) - model.landmarks(rest)
+        assert way * moved[own, 0] > 0.12 * width
+        assert abs(moved[other, 0]) < 0.5 * abs(moved[own, 0])
+    scores = bundle.manifest["model_card"]["scores"]
+    assert scores["lp_regressor"]["nme_irises"] > 0 and scores["truncation_nme"]["136"] < 0.01
+
+
 def test_the_runtime_draws_with_it(toy_run: Path, loaded_toy_kit: FaceKit) -> None:
     face = SampleMaker(loaded_toy_kit, 256).face(np.random.default_rng(2), "test")
     engine = Engine(load_bundle(toy_run / "bundle"), device="cpu", threads=1)
     box = face_box(face.landmarks * 256)
     character = engine.create_character(face.image, box=box)
+    reading = engine.read_face(face.image, box)
+    assert reading.irises is not None and reading.irises.shape == (2, 2)
     rest = engine.render(character, character.params, view="full")
     assert np.array_equal(rest[..., :3], face.image)
     turned = character.params + engine.bundle.rig.controls.offset({"headYaw": 15.0}, character.params)

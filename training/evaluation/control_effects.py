@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lpmm_runtime import landmarks68
 from training.evaluation.measures import Mask, interocular, masked_mean, polygon_mask
+from training.synth.motion import GAZE_CONTROLS
 
 Points = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -47,6 +48,8 @@ _WAYS: dict[str, tuple[tuple[int, ...], tuple[float, float]]] = {
     "mouthShrugLower": ((56, 57, 58), _UP),
     "noseSneer": ((31, 35), _UP),
 }
+# Which way an iris goes; In and Out are the left eye's, and the other's are mirrored.
+_GAZES = {"In": _LEFT, "Out": _RIGHT, "Up": _UP, "Down": _DOWN}
 # A part that moves less than this share of the interocular distance cannot be told from the reader's own noise.
 LEAST_MOTION = 0.004
 _PART_REACH = 0.04
@@ -77,7 +80,13 @@ def lid_gaps(landmarks: Points) -> NDArray[np.float64]:
     return np.array(gaps) / float(interocular(landmarks))
 
 
-def leakage(control: str, rest: Points, moved: Points, alone: Points | None = None) -> dict[str, Any]:
+def leakage(
+    control: str,
+    rest: Points,
+    moved: Points,
+    alone: Points | None = None,
+    irises: tuple[Points, Points] | None = None,
+) -> dict[str, Any]:
     """Return what a control moved where, from landmarks [68, 2] read before and after.
 
     A reader of whole faces moves brows when an eye shuts, though no pixel of a brow did. `alone` is what it reads in
@@ -87,7 +96,9 @@ def leakage(control: str, rest: Points, moved: Points, alone: Points | None = No
     Keys: `motion`, the mean displacement of the parts it may move, in percent of the interocular distance; `leakage`,
     the mean displacement of all other points as a share of that (None where nothing moved); `worst_part` and
     `worst_leakage`, likewise of the part that follows most; `reader_leakage`, what the reader alone adds;
-    `along`, how far its points went where they should.
+    `along`, how far its points went where they should. What a gaze control moves is an iris, which no landmark shows:
+    with `irises`, [2, 2] at rest and moved, the first three go by its own eye's, and `other_iris` is what the other
+    one moved as a share of that.
     """
     distance = float(interocular(rest))
     shift = (moved - rest) / distance
@@ -97,13 +108,17 @@ def leakage(control: str, rest: Points, moved: Points, alone: Points | None = No
     if control.startswith("mouth"):
         others.pop("jaw", None)  # the contour under a pulled mouth is the cheek's and the mouth's both
     motion = float(amount[sorted(mine)].mean())
+    along, other_iris = _along(control, rest, shift), None
+    if control in GAZE_CONTROLS and irises is not None:
+        motion, along, other_iris = _iris_motion(control, rest, (irises[1] - irises[0]) / distance)
     result: dict[str, Any] = {
         "motion": 100 * motion,
         "leakage": None,
         "worst_part": None,
         "worst_leakage": None,
         "reader_leakage": None,
-        "along": _along(control, rest, shift),
+        "along": along,
+        "other_iris": other_iris,
     }
     if motion >= LEAST_MOTION:
         by_control = amount if alone is None else np.linalg.norm(moved - alone, axis=-1) / distance
@@ -124,11 +139,25 @@ def leakage(control: str, rest: Points, moved: Points, alone: Points | None = No
 def _along(control: str, rest: Points, shift: Points) -> float | None:
     if control not in _WAYS:
         return None
-    points, (x, y) = _WAYS[control]
+    points, way = _WAYS[control]
+    return float(100 * (shift[list(points)] @ _in_picture(way, rest)).mean())
+
+
+def _iris_motion(control: str, rest: Points, shift: Points) -> tuple[float, float, float | None]:
+    """Return how far its own iris moved, how far the right way in percent, and the other's share of it."""
+    own = 1 if control.endswith("Left") else 0
+    x, y = _GAZES[control.removeprefix("eyeLook").removesuffix("Left").removesuffix("Right")]
+    amount = np.linalg.norm(shift, axis=-1)
+    along = float(100 * shift[own] @ _in_picture((x if own else -x, y), rest))
+    share = float(amount[1 - own] / amount[own]) if amount[own] >= LEAST_MOTION else None
+    return float(amount[own]), along, share
+
+
+def _in_picture(way: tuple[float, float], rest: Points) -> Points:
+    """Return a direction of the face's own frame in the picture."""
     axis = rest[landmarks68.OUTER_EYE_CORNERS[1]] - rest[landmarks68.OUTER_EYE_CORNERS[0]]
     axis = axis / np.linalg.norm(axis)
-    down = np.array([-axis[1], axis[0]])
-    return float(100 * (shift[list(points)] @ (x * axis + y * down)).mean())
+    return np.asarray(way[0] * axis + way[1] * np.array([-axis[1], axis[0]]))
 
 
 def only_moved_parts(control: str, landmarks: tuple[Points, Points], pictures: tuple[Pixels, Pixels]) -> Pixels:

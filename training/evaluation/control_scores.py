@@ -15,6 +15,7 @@ from training.evaluation.control_effects import eye_white, leakage, lid_gaps, on
 from training.evaluation.independent_reader import FaceRead
 from training.evaluation.measures import interocular, psnr, second_difference
 from training.evaluation.subjects import Subject
+from training.synth.motion import GAZE_CONTROLS
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -204,10 +205,13 @@ def mouth(subject: Subject, rest: FaceRead) -> dict[str, Any]:
 
 
 def expressions(subject: Subject, rest: FaceRead) -> dict[str, dict[str, Any]]:
-    """Return by control what it moved and what leaked (`control_effects.leakage`), at its maximum."""
+    """Return by control what it moved and what leaked (`control_effects.leakage`), at its maximum.
+
+    Gaze is left out where the reader sees no irises.
+    """
     result: dict[str, dict[str, Any]] = {}
     for control in subject.engine.bundle.rig.control_list:
-        if control.name in HEAD_CONTROLS:
+        if control.name in HEAD_CONTROLS or (control.name in GAZE_CONTROLS and rest.irises is None):
             continue
         frame = subject.crop({control.name: control.maximum})
         read = subject.read(frame)
@@ -215,7 +219,8 @@ def expressions(subject: Subject, rest: FaceRead) -> dict[str, dict[str, Any]]:
             continue
         points, pictures = (rest.landmarks, read.landmarks), (subject.rest, frame)
         alone = subject.read(only_moved_parts(control.name, points, pictures))
-        scores = leakage(control.name, *points, None if alone is None else alone.landmarks)
+        irises = None if rest.irises is None or read.irises is None else (rest.irises, read.irises)
+        scores = leakage(control.name, *points, None if alone is None else alone.landmarks, irises)
         scores["pixel_leakage"] = pixel_leakage(control.name, points, pictures)
         result[control.name] = scores
     return result

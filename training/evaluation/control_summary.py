@@ -106,8 +106,8 @@ def expression_summary(subjects: list[dict[str, dict[str, Any]]]) -> dict[str, d
     for name in dict.fromkeys(name for subject in subjects for name in subject):
         rows = [subject[name] for subject in subjects if name in subject]
         entry: dict[str, Any] = {}
-        for key in ("motion", "along", "leakage", "worst_leakage", "reader_leakage", "pixel_leakage"):
-            values = [row[key] for row in rows if row[key] is not None]
+        for key in ("motion", "along", "leakage", "worst_leakage", "reader_leakage", "pixel_leakage", "other_iris"):
+            values = [row[key] for row in rows if row.get(key) is not None]
             # Leakage as a share of nothing is no figure: most subjects must have moved.
             enough = len(values) * 2 > len(rows)
             entry[key] = float(np.median(values)) if values and enough else None

@@ -40,6 +40,8 @@ _CONTOUR_LEFT = ((400,), (379,), (365,), (397, 288), (361, 288), (323,), (454,),
 _BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
 _NOSE = (168, 197, 5, 4, 98, 97, 2, 326, 327)
 _EYES = (33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380)
+# The centres of the irises, which the mesh's second look adds at its end.
+_IRISES = (468, 473)
 _LIPS_OUTER = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181)
 _LIPS_INNER = (78, 81, 13, 311, 308, 402, 14, 178)
 MESH_OF_68: tuple[tuple[int, ...], ...] = (
@@ -63,11 +65,13 @@ class FaceRead:
         landmarks: [68, 2], picture pixels (pixel centres at +0.5).
         turn_points: [m, 3], points that no expression moves, or None.
         angles: (yaw, pitch, roll) in degrees, from the picture alone.
+        irises: [2, 2], the irises' centres, the picture's left one first; None of a reader that does not see them.
     """
 
     landmarks: NDArray[np.float64]
     turn_points: NDArray[np.float64] | None
     angles: NDArray[np.float64]
+    irises: NDArray[np.float64] | None = None
 
 
 class Reader(Protocol):
@@ -107,7 +111,9 @@ class BundleReader:
         reading = refine(self._engine.sessions, picture, box)
         angles = self._engine.bundle.rig.controls.head_angles(reading.params).astype(np.float64)
         landmarks = second_look(self._engine, picture, reading.square, reading.landmarks)
-        return FaceRead((reading.landmarks if landmarks is None else landmarks).astype(np.float64), None, angles)
+        irises = None if reading.irises is None else reading.irises.astype(np.float64)
+        landmarks = reading.landmarks if landmarks is None else landmarks
+        return FaceRead(landmarks.astype(np.float64), None, angles, irises)
 
     def turned(self, rest: FaceRead, moved: FaceRead) -> NDArray[np.float64]:
         """See `Reader.turned`."""
@@ -155,7 +161,8 @@ class FaceMeshReader:
         mesh = np.frombuffer(self._answer(12 * count), np.float32).reshape(count, 3).astype(np.float64)
         mesh[:, :2] += [square.left, square.top]
         landmarks = np.stack([mesh[list(indices), :2].mean(axis=0) for indices in MESH_OF_68])
-        return FaceRead(landmarks, mesh[list(TURN_POINTS)], euler_angles(face_axes(mesh)))
+        irises = mesh[list(_IRISES), :2] if count > max(_IRISES) else None
+        return FaceRead(landmarks, mesh[list(TURN_POINTS)], euler_angles(face_axes(mesh)), irises)
 
     def turned(self, rest: FaceRead, moved: FaceRead) -> NDArray[np.float64]:
         """See `Reader.turned`; the rotation between the rigid points, seen from the rest's own orientation."""

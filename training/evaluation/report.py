@@ -187,14 +187,17 @@ def _control_section(report: dict[str, Any]) -> str:
             f"<p>jawOpen 1 opens the mouth by {jaw['median']:.3f} (least {jaw['least']:.3f}) "
             "of the outer eye corners’ distance.</p>"
         )
-    columns = ("motion", "along", "leakage", "worst_part", "worst_leakage", "reader_leakage", "pixel_leakage")
+    columns = ["motion", "along", "leakage", "worst_part", "worst_leakage", "reader_leakage", "pixel_leakage"]
+    gaze = any(row.get("other_iris") is not None for row in scores["controls"].values())
+    columns += ["other_iris"] if gaze else []
     parts.append(
         "<p class=small>By control at its maximum, medians over subjects: motion of its own parts and motion the way "
         "it should go, in percent of the outer eye corners’ distance; leakage as a share of that motion, without what "
-        "the reader moves by itself when it sees the control's own parts alone (reader_leakage).</p>"
+        "the reader moves by itself when it sees the control's own parts alone (reader_leakage). A gaze control "
+        "moves its iris; other_iris is what the other one moved as a share of that.</p>"
     )
     parts.append(
-        table(("", *columns), [[name, *(row[key] for key in columns)] for name, row in scores["controls"].items()])
+        table(("", *columns), [[name, *(row.get(key) for key in columns)] for name, row in scores["controls"].items()])
     )
     steady = ("landmarks", "landmark_step", "landmarks_worst", "pixels", "pixels_worst")
     parts.append("<p class=small>Slow ramps: second differences of landmarks (percent) and of pixels (of 255).</p>")
