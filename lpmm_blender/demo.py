@@ -37,12 +37,19 @@ Keys = Sequence[tuple[int, float]]
 
 _BLINKS: Keys = ((1, 0), (12, 0), (15, 1), (17, 1), (21, 0), (52, 0), (55, 1), (57, 1), (61, 0))
 _SMILE: Keys = ((1, 0), (48, 0), (60, 1), (72, 1), (82, 0))
+# Eyes go before the head does, and it catches up with them.
+_GLANCE_LEFT: Keys = ((1, 0), (5, 0), (9, 0.9), (14, 0.9), (24, 0.2), (30, 0))
+_GLANCE_RIGHT: Keys = ((1, 0), (29, 0), (33, 0.9), (40, 0.8), (48, 0.1), (54, 0))
 PERFORMANCE: Mapping[str, Keys] = {
     "headYaw": ((1, 0), (8, 0), (24, 20), (30, 20), (48, -20), (54, -20), (66, 0)),
     "headPitch": ((1, 0), (30, 0), (40, 6), (50, 0)),
     "headRoll": ((1, 0), (56, 0), (66, 7), (80, 0)),
     "eyeBlinkLeft": _BLINKS,
     "eyeBlinkRight": _BLINKS,
+    "eyeLookOutLeft": _GLANCE_LEFT,
+    "eyeLookInRight": _GLANCE_LEFT,
+    "eyeLookInLeft": _GLANCE_RIGHT,
+    "eyeLookOutRight": _GLANCE_RIGHT,
     "jawOpen": ((1, 0), (26, 0), (32, 0.9), (36, 0.2), (40, 0.9), (46, 0)),
     "mouthSmileLeft": _SMILE,
     "mouthSmileRight": _SMILE,

@@ -15,7 +15,7 @@ from lpmm_runtime import landmarks68
 from lpmm_runtime.controls import HEAD_CONTROLS, Control, ControlMap, head_features
 from lpmm_runtime.mirroring import mirrored_control
 from lpmm_runtime.morphable import LandmarkModel
-from training.landmark_model import LandmarkSet, shape_only
+from training.landmark_model import MOTIONS, LandmarkSet, shape_only
 from training.synth.canonical import CanonicalFrame
 from training.synth.facekit import FaceKit
 from training.synth.head import LandmarkSampler
@@ -60,6 +60,8 @@ _EXPONENTS = np.array([powers for powers in product(range(4), repeat=3) if 0 < s
 _RIDGE = 1e-3
 # How many of the motions that sliders make look somewhere.
 _GAZE_CHANCE = 0.4
+# How many of them leave the head as it was.
+_STILL_CHANCE = 0.5
 
 
 def control_names(model: LandmarkModel) -> tuple[str, ...]:
@@ -175,7 +177,8 @@ def sample_slider_motions(
     """Return params [n, k] and latents [n, w] of faces as sliders pose them.
 
     People rarely wink or smile with one corner; animators do it all the time. Each motion takes a few controls on
-    their own, so that D learns to tell left from right.
+    their own, so that D learns to tell left from right. Half of the people hold their heads still for `MOTIONS` motions
+    at a time: the crop follows a raised brow or a dropped jaw, and D must learn that the head did not move.
     """
     sampler = LandmarkSampler(kit)
     frame = CanonicalFrame(sampler)
@@ -186,8 +189,12 @@ def sample_slider_motions(
     for number in tqdm(range(people), desc="slider motions", unit="person", mininterval=5):
         rng = np.random.default_rng([seed, 19, number])
         person, lens = shape_only(kit, rng), float(rng.uniform(10, 38))
-        for _ in range(each):
-            lids = float(rng.uniform(0.0, 0.2))
+        for moment in range(each):
+            if moment % MOTIONS == 0:
+                still = rng.random() < _STILL_CHANCE
+            if moment % MOTIONS == 0 or not still:
+                lids = float(rng.uniform(0.0, 0.2))
+                turn = [float(rng.normal(0, sd)) for sd in (14, 7, 7)] if rng.random() < 0.7 else [0.0, 0.0, 0.0]
             values = {"eyeBlinkLeft": lids, "eyeBlinkRight": lids}
             for name in rng.choice(faces, int(rng.integers(1, 4)), replace=False):
                 values[str(name)] = 1.0 if rng.random() < 0.4 else float(rng.random())
@@ -196,7 +203,6 @@ def sample_slider_motions(
                     values[name] = 1.0 if rng.random() < 0.6 else float(rng.random())
             if gaze and rng.random() < _GAZE_CHANCE:
                 values |= _slider_gaze(rng)
-            turn = [float(rng.normal(0, sd)) for sd in (14, 7, 7)] if rng.random() < 0.7 else [0.0, 0.0, 0.0]
             motion = Motion(yaw=turn[0], pitch=turn[1], roll=turn[2], controls=values)
             params.append(_params(model, sampler.aligned_points(person, motion, lens)))
             canonical.append(frame.points(motion))

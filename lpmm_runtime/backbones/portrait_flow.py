@@ -54,6 +54,8 @@ class Canvas:
 class PortraitFlowIdentity:
     """The crop [H, H, 3], its landmarks [68, 2] (unit square), the encoder's features, the crop's own latent [w].
 
+    Irises are where they were read, [2, 2], or None.
+
     `canvases` caches one canvas: a character is shown at one size for long.
     """
 
@@ -61,6 +63,7 @@ class PortraitFlowIdentity:
     landmarks: Array
     features: dict[str, Array]
     pose_latent: Array
+    irises: Array | None = None
     canvases: dict[int, Canvas] = field(default_factory=dict, repr=False)
 
 
@@ -97,7 +100,7 @@ class PortraitFlowBackbone:
         alpha = settled_matte(crop, features["source_alpha"][0, 0])
         features["source_alpha"] = alpha[None, None]
         # The encoder looks at eyes and mouth again.
-        return PortraitFlowIdentity(crop, features["source_landmarks"][0], features, pose_latent)
+        return PortraitFlowIdentity(crop, features["source_landmarks"][0], features, pose_latent, irises)
 
     def render(self, identity: PortraitFlowIdentity, pose_latent: Array, size: int) -> Array:
         """See `Backbone.render`."""
@@ -126,7 +129,7 @@ def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     crop = np.ascontiguousarray(np.clip(resize(identity.crop, size, size), 0.0, 1.0), np.float32)
     # Enlarged exactly as frames' mattes are: where nothing moves the two must not differ.
     alpha = _decided(_enlarged(identity.features["source_alpha"][0].transpose(1, 2, 0), size)[..., 0])
-    eyes = portrait_eyes(crop, identity.landmarks, None)
+    eyes = portrait_eyes(crop, identity.landmarks, identity.irises)
     return Canvas(crop, alpha, background_plate(crop, alpha), portrait_mouth(crop, identity.landmarks), eyes)
 
 

@@ -67,9 +67,10 @@ class Rivals:
 def rivals_of(pair: TruePair) -> Rivals:
     """Return the rivals' pictures and flows.
 
-    "copy" is the source; "landmark_warp" a radial-basis warp of the true displacements of landmarks and irises,
-    with the picture's border nailed down; "layered_warp" moving least squares on the same points, the head lifted off by its true
-    matte over the same made-up background that the generator uses; "exact_flow" the source moved by the true motion.
+    "copy" is the source; "landmark_warp" a radial-basis warp of the true displacements of landmarks and irises, with
+    the picture's border nailed down; "layered_warp" moving least squares on the same points, the head lifted off by
+    its true matte over the same made-up background that the generator uses; "exact_flow" the source moved by the true
+    motion.
     """
     radial = radial_flow(*pair.points, pair.side)
     affine = _moving_least_squares(pair)
