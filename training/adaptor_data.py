@@ -26,6 +26,10 @@ from training.pose_latent import PoseEncoder
 
 Array = NDArray[np.float32]
 
+# Points that no expression moves, and how much their common place counts beside single points: a face that shifts as a
+# whole when a brow is raised is seen at once.
+_STABLE = (*range(27, 36), 36, 39, 42, 45)
+_PLACE_WEIGHT = 20.0
 # F(G(v̄)) is read once from this many identities.
 _BASE_FACES = 16
 
@@ -74,6 +78,12 @@ def _column_weights() -> Tensor:
     return weights.repeat_interleave(2)
 
 
+def _measured(basis: Tensor) -> Tensor:
+    """Return [w, 142], what a latent entry changes, weighted: the canonical points, and the place of the whole face."""
+    place = basis.reshape(len(basis), -1, 2)[:, _STABLE].mean(dim=1)
+    return torch.cat([basis * _column_weights(), _PLACE_WEIGHT * place], dim=1)
+
+
 def _aligned(images: Tensor, landmarks: Tensor, size: int) -> Tensor:
     """Return the aligned crops [n, 3, size, size] of pictures [n, 3, s, s] with landmarks [n, 68, 2]."""
     matrices = []
@@ -109,7 +119,7 @@ def train(
     mean = torch.from_numpy(space.average(known.canonical))
     basis = torch.from_numpy(space.basis)
     params, latents = (_both_ways(free[part], posed[part], mirrored[part]) for part in (0, 1))
-    lp_adaptor.warm_up(adaptor, mean, params, latents, basis * _column_weights(), warm_up, folder)
+    lp_adaptor.warm_up(adaptor, mean, params, latents, _measured(basis), warm_up, folder)
     regressor.eval().requires_grad_(False)
     backbone = FlowBackbone(model, encoder)
     frames = groups.landmarks.shape[1]

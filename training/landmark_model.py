@@ -23,7 +23,7 @@ Array = NDArray[np.float32]
 MOTIONS = 4
 # Were eyes to part here as seldom as in pictures, 40 components would hardly tell one's gaze from the other's.
 _EYES_APART = 0.35
-_IRIS_WEIGHT = 1.25
+_IRIS_WEIGHT = 2.0
 TRUNCATIONS = (5, 10, 20, 40, 136)
 
 

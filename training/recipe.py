@@ -31,7 +31,7 @@ class Recipe:
     slider_people: int = 1500
     calibration_people: int = 16
     face_size: int = 160
-    regressor_size: int = 160
+    regressor_size: int = 192
     encoder_size: int = 128
     coarse_size: int = 96
     reader_width: float = 0.5
