@@ -15,11 +15,18 @@ from bpy.types import Object
 from .rig import KEY_GROUP, data_path, is_rig
 
 # ARKit's controls with sides, without jawLeft/Right and mouthLeft/Right, which move one thing to either side.
-PAIRS = (
+_SIDED = (
     *("browDown", "browOuterUp", "cheekSquint", "noseSneer"),
-    *("eyeBlink", "eyeSquint", "eyeWide", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp"),
+    *("eyeBlink", "eyeSquint", "eyeWide", "eyeLookUp", "eyeLookDown"),
     *("mouthDimple", "mouthFrown", "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp"),
 )
+PAIRS: dict[str, tuple[str, str]] = {
+    **{pair: (f"{pair}Left", f"{pair}Right") for pair in _SIDED},
+    # Eyes that move together look to one side; mirrored, they would cross.
+    "eyesLookLeft": ("eyeLookOutLeft", "eyeLookInRight"),
+    "eyesLookRight": ("eyeLookInLeft", "eyeLookOutRight"),
+}
+"""The controls that one slider moves, the left eye's or the left side's first, by the name of the two."""
 
 SYMMETRY = "lpmm_symmetry"
 
@@ -29,20 +36,15 @@ def pair_property(pair: str) -> str:
     return f"lpmm_both_{pair}"
 
 
-def sides(pair: str) -> tuple[str, str]:
-    """Return the controls of a pair: the subject's left, then the right."""
-    return f"{pair}Left", f"{pair}Right"
-
-
 def is_even(rig: Object, pair: str) -> bool:
     """Whether both sides have the same value."""
-    left, right = sides(pair)
+    left, right = PAIRS[pair]
     return abs(float(rig[left]) - float(rig[right])) < 1e-6
 
 
 def _getter(pair: str) -> Callable[[Object], float]:
     def get_both(self: Object) -> float:
-        left, right = sides(pair)
+        left, right = PAIRS[pair]
         return 0.5 * (float(self.get(left, 0.0)) + float(self.get(right, 0.0)))
 
     return get_both
@@ -50,7 +52,7 @@ def _getter(pair: str) -> Callable[[Object], float]:
 
 def _setter(pair: str) -> Callable[[Object, float], None]:
     def set_both(self: Object, value: float) -> None:
-        names = [name for name in sides(pair) if name in self]
+        names = [name for name in PAIRS[pair] if name in self]
         if not is_rig(self):
             return
         for name in names:

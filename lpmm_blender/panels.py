@@ -45,15 +45,16 @@ class _RigPanel(_LpmmPanel):
         column = self.layout.column(align=True)
         names = [name for name, group in record_of(rig).controls.items() if group == self.group and name in rig]
         pairs = [(name, _right_of(name)) for name in names if name.endswith("Left") and _right_of(name) in names]
-        together = [pair for pair in pairs if rig.lpmm_symmetry and pair[0].removesuffix("Left") in PAIRS]
-        paired = {name for pair in pairs for name in pair}
+        together = [pair for pair, both in PAIRS.items() if rig.lpmm_symmetry and set(both) <= set(names)]
+        moved_together = {name for pair in together for name in PAIRS[pair]}
+        paired = {name for pair in pairs for name in pair} | moved_together
         unit = " (°)" if self.group == "head" else ""
         for name in names:
             if name not in paired:
                 column.prop(rig, data_path(name), text=label_of(name) + unit, slider=True)
-        for left, right in together:
-            _draw_together(column, rig, left, right)
-        pairs = [pair for pair in pairs if pair not in together]
+        for pair in sorted(together, key=lambda pair: names.index(PAIRS[pair][0])):
+            _draw_together(column, rig, pair)
+        pairs = [both for both in pairs if not moved_together.issuperset(both)]
         if pairs:
             # The subject's left, which is the picture's right.
             row = _labelled_row(column, "")
@@ -189,13 +190,12 @@ def _right_of(name: str) -> str:
     return name.removesuffix("Left") + "Right"
 
 
-def _draw_together(layout: UILayout, rig: Object, left: str, right: str) -> None:
-    pair = left.removesuffix("Left")
+def _draw_together(layout: UILayout, rig: Object, pair: str) -> None:
     row = layout.row(align=True)
     # Uneven sides are shown as such: the first touch makes them even.
     row.prop(rig, pair_property(pair), text=label_of(pair) + ("" if is_even(rig, pair) else " ≠"), slider=True)
     key = row.operator("lpmm.key_sliders", text="", icon="DECORATE_ANIMATE")
-    key.names = f"{left}\n{right}"
+    key.names = "\n".join(PAIRS[pair])
 
 
 def _labelled_row(layout: UILayout, text: str) -> UILayout:

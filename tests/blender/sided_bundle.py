@@ -9,7 +9,8 @@ from tiny_bundle import CONTROLS, K, tiny_manifest, write_tiny_bundle
 
 from lpmm_runtime.bundle import write_manifest
 
-SIDED = ("eyeBlinkRight", "mouthSmileLeft", "mouthSmileRight", "jawLeft", "jawRight")
+GAZE = ("eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight")
+SIDED = ("eyeBlinkRight", "mouthSmileLeft", "mouthSmileRight", "jawLeft", "jawRight", *GAZE)
 
 
 def write_sided_bundle(folder: Path) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bpy.types import Object, Scene
 from reference import Reference, difference, shown_by
-from sided_bundle import write_sided_bundle
+from sided_bundle import GAZE, write_sided_bundle
 
 from lpmm_blender.add_face import FaceOptions, add_face
 from lpmm_blender.face_pose import PoseError, names_in_group, paste_pose, pose_text
@@ -194,6 +194,16 @@ def test_both_sides_move_together(sided: Object, sided_reference: Reference) -> 
     settle()
     assert difference(shown_by(sided), sided_reference.frame({"eyeBlinkLeft": 0.6, "eyeBlinkRight": 0.6})) == 0
     assert is_even(sided, "eyeBlink") and sided.lpmm_both_eyeBlink == pytest.approx(0.6)
+
+
+def test_eyes_that_move_together_look_to_one_side(sided: Object) -> None:
+    sided.lpmm_both_eyesLookLeft = 0.7
+    gaze = {name: sided[name] for name in GAZE if abs(sided[name]) > 0}
+    assert gaze == pytest.approx({"eyeLookOutLeft": 0.7, "eyeLookInRight": 0.7})
+    bpy.ops.lpmm.mirror_pose()
+    assert sided.lpmm_both_eyesLookRight == pytest.approx(0.7)
+    assert sided.lpmm_both_eyesLookLeft == 0.0
+    assert not hasattr(sided, "lpmm_both_eyeLookIn")
 
 
 def test_moving_both_sides_is_one_undo(sided: Object) -> None:
