@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from lpmm_runtime import landmarks68
 from lpmm_runtime.crop import square_of_landmarks
 from lpmm_runtime.morphable import LandmarkModel
+from training import landmark_model
 from training.landmark_reader import LandmarkReader, cell_centres, expected_places, heat_loss
-from training.lp_regressor import LpRegressor, true_alignment
+from training.lp_regressor import FaceData, LpRegressor, evaluate, point_weights, true_alignment
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,49 @@ def test_a_mirrored_crop_is_read_as_mirrored(regressor: LpRegressor) -> None:
     _, alignment = regressor(image)
     _, mirrored = regressor(image.flip(3))
     torch.testing.assert_close(mirrored, alignment * torch.tensor([-1.0, 1.0, 1.0]), atol=1e-4, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def iris_model(faces: np.ndarray) -> LandmarkModel:
+    """The model of the same faces with two irises that look about within the eyes."""
+    rng = np.random.default_rng(4)
+    eyes = np.stack([faces[:, 36:42].mean(axis=1), faces[:, 42:48].mean(axis=1)], axis=1)
+    points = np.concatenate([faces, eyes + rng.normal(0, 0.005, (len(faces), 1, 2))], axis=1).astype(np.float32)
+    return landmark_model.fit(points, 20)
+
+
+@torch.no_grad()
+def test_irises_are_read_fitted_and_mirrored_with_the_landmarks(iris_model: LandmarkModel) -> None:
+    torch.manual_seed(0)
+    regressor = LpRegressor(iris_model, size=64, width=0.25).eval()
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    assert regressor.reader(image).shape[1] == 70
+    params, alignment = regressor(image)
+    points = regressor.landmarks(params, alignment)
+    assert points.shape == (2, 70, 2)
+    flipped = regressor.landmarks(*regressor(image.flip(3)))
+    torch.testing.assert_close(flipped, torch.from_numpy(landmarks68.mirror(points.numpy())), atol=2e-3, rtol=0)
+    # Irises take no part in the crop rule, even where they are read far off.
+    astray = points.clone()
+    astray[:, 68:] = 2.0
+    torch.testing.assert_close(true_alignment(astray), true_alignment(points))
+
+
+def test_scores_of_a_reader_of_irises_stay_comparable(
+    iris_model: LandmarkModel, model: LandmarkModel, faces: np.ndarray
+) -> None:
+    rng = np.random.default_rng(6)
+    landmarks = (faces[:6] - 0.5) * 0.8 + 0.5
+    irises = np.stack([landmarks[:, 36:42].mean(axis=1), landmarks[:, 42:48].mean(axis=1)], axis=1)
+    arrays = {"images": rng.integers(0, 255, (6, 80, 80, 3), np.uint8), "landmarks": landmarks, "irises": irises}
+    data = FaceData(arrays, 64)
+    seventy = evaluate(LpRegressor(iris_model, 64, 0.25), data)
+    assert set(seventy) - set(evaluate(LpRegressor(model, 64, 0.25), data)) == {"nme_irises"}
+    regions = {name: region.stop - region.start for name, region in landmarks68.REGIONS.items()}
+    mean = sum(seventy[f"nme_{name}"] * count for name, count in regions.items()) / landmarks68.COUNT
+    assert seventy["nme"] == pytest.approx(mean, rel=1e-5)
+    weights = point_weights(70)
+    assert float(weights[68]) == float(weights[40]) > float(weights[5])
 
 
 def test_the_alignment_is_the_crop_rule(faces: np.ndarray) -> None:
