@@ -36,7 +36,7 @@ _TEXT = {
     "eyeSquint": "Narrows the {side} eye and lifts the cheek",
     "eyeLookIn": "Turns the {side} eye toward the nose",
     "eyeLookOut": "Turns the {side} eye away from the nose",
-    "eyeLookUp": "Turns the {side} eye up",
+    "eyeLookUp": "Turns the {side} eye up; its upper lid follows",
     "eyeLookDown": "Turns the {side} eye down; its upper lid follows",
     "browInnerUp": "Raises the inner ends of both brows",
     "browDown": "Lowers the {side} brow",

@@ -13,6 +13,8 @@ import numpy as np
 LID_OVERSHOOT = 0.2
 # How far an eye turns at most of its own accord, degrees.
 GAZE_ASIDE, GAZE_UP, GAZE_DOWN = 28.0, 20.0, 22.0
+# Degrees downward at which the lid that follows would be shut, and upward at which it would be opened wide.
+_GAZE_THAT_SHUTS, _GAZE_THAT_WIDENS = 70.0, 50.0
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,11 @@ class Motion:
             for target, weight in pose.targets.items():
                 targets[target] = targets.get(target, 0.0) + value * weight
         for side in ("left", "right"):
-            # The lids follow a downward gaze.
-            lowered = max(0.0, -self.eye_gaze(side)[1]) / 40.0
+            # The lids follow the gaze.
+            up = self.eye_gaze(side)[1]
+            lowered, raised = max(0.0, -up) / _GAZE_THAT_SHUTS, max(0.0, up) / _GAZE_THAT_WIDENS
+            if raised:
+                targets[f"eye-{side}-opened-up"] = targets.get(f"eye-{side}-opened-up", 0.0) + min(raised, 0.6)
             closure = min(targets.get(f"eye-{side}-closure", 0.0), 1.0)
             closure += lowered * (1.0 - closure)
             targets[f"eye-{side}-closure"] = closure * (1.0 + LID_OVERSHOOT * closure)
