@@ -11,7 +11,16 @@ from lpmm_runtime.channels import param_name
 from lpmm_runtime.crop import CropSquare
 from lpmm_runtime.errors import LpmmError
 from lpmm_runtime.frame import RigModel
-from lpmm_runtime.landmark_drag import HANDLES, Pose, Pull, handle_place, placed_landmarks, solve_pulls
+from lpmm_runtime.landmark_drag import (
+    HANDLES,
+    Handle,
+    Pose,
+    Pull,
+    handle_place,
+    handles_of,
+    placed_landmarks,
+    solve_pulls,
+)
 
 from . import runtime_session
 from .frame_request import FrameRequest
@@ -64,12 +73,14 @@ class FaceDrag:
     """One drag: it starts from the sliders as they are, and every pull is answered from there.
 
     Raises:
-        LpmmError: if the bundle cannot be read or is not the rig's.
+        LpmmError: if the bundle cannot be read or is not the rig's, or the face has no such handle.
     """
 
     def __init__(self, rig: Object, handle: str) -> None:
         self._rig = rig
         self._rig_model, self._pose = model_and_pose(rig, request_of_values(rig, rig))
+        if handle not in handles_on(rig, self._rig_model):
+            raise LpmmError(f"{rig.name}: no irises, or no sliders that turn them: {handle} cannot be pulled")
         self._handle = HANDLES[handle]
         self._start = placed_landmarks(self._rig_model, self._pose)
         self._written: dict[str, float] = {}
@@ -91,13 +102,15 @@ class FaceDrag:
     def pull(self, offset: tuple[float, float], *, coefficients: bool = True) -> None:
         """Write the sliders that move the handle by (x, y) from where it began, crop sides, y down.
 
-        With the rig's symmetry on, the handle on the other side is pulled likewise.
+        With the rig's symmetry on, the handle on the other side is pulled likewise; an iris takes the other along
+        either way.
         """
         pulls = [self._to(self._handle.name, offset)]
-        if getattr(self._rig, SYMMETRY, False) and self._handle.mirrored != self._handle.name:
+        sided = self._handle.mirrored != self._handle.name and not self._handle.together
+        if sided and getattr(self._rig, SYMMETRY, False):
             pulls.append(self._to(self._handle.mirrored, (-offset[0], offset[1])))
         self._movable = dict.fromkeys(name for pull in pulls for name in pull.handle.controls)
-        if coefficients and not self._handle.turns_head:
+        if coefficients and self._handle.uses_params:
             self._movable |= dict.fromkeys(param_name(index) for index in range(self._rig_model.k))
         values = solve_pulls(self._rig_model, self._pose, pulls, params=coefficients)
         values = {name: value for name, value in values.items() if name in self._rig}
@@ -116,6 +129,27 @@ class FaceDrag:
     def _to(self, name: str, offset: tuple[float, float]) -> Pull:
         x, y = handle_place(self._start, HANDLES[name])
         return Pull(HANDLES[name], (float(x) + offset[0], float(y) + offset[1]))
+
+
+def handles_on(rig: Object, model: RigModel) -> dict[str, Handle]:
+    """Return the handles of a face by name: those of its bundle whose sliders the rig has."""
+    return {
+        name: handle
+        for name, handle in handles_of(model).items()
+        if handle.uses_params or any(control in rig for control in handle.controls)
+    }
+
+
+def handle_places(rig: Object, request: FrameRequest) -> dict[str, tuple[float, float]]:
+    """Return where a face's handles are in a frame, by name: (x, y) in the crop's unit square, y down.
+
+    Raises:
+        LpmmError: if the bundle cannot be read or is not the rig's.
+    """
+    model, pose = model_and_pose(rig, request)
+    landmarks = placed_landmarks(model, pose)
+    places = {name: handle_place(landmarks, handle) for name, handle in handles_on(rig, model).items()}
+    return {name: (float(x), float(y)) for name, (x, y) in places.items()}
 
 
 def model_and_pose(rig: Object, request: FrameRequest) -> tuple[RigModel, Pose]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Handles on the picture: eyelids, brows, lips, mouth corners, jaw and head, to be dragged with the mouse.
+"""Handles on the picture: eyelids, irises, brows, lips, mouth corners, jaw and head, to be dragged with the mouse.
 
 A handle is a gizmo that starts an operator, so a drag is one undo step, Esc takes it back, and with Auto Keying on it
 leaves keys.
@@ -7,14 +7,14 @@ leaves keys.
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatVectorProperty
-from bpy.types import Context, Event, Gizmo, GizmoGroup, Operator, WindowManager
+from bpy.types import Context, Event, Gizmo, GizmoGroup, Operator, OperatorProperties, WindowManager
 from bpy_extras.view3d_utils import region_2d_to_origin_3d, region_2d_to_vector_3d
 from mathutils import Matrix
 
 from lpmm_runtime.errors import LpmmError
-from lpmm_runtime.landmark_drag import HANDLES, handle_place, placed_landmarks
+from lpmm_runtime.landmark_drag import HANDLES
 
-from .face_drag import FaceDrag, FacePlane, face_plane, model_and_pose
+from .face_drag import FaceDrag, FacePlane, face_plane, handle_places
 from .face_pose import key_names
 from .frame_request import FrameRequest
 from .frames import request_of
@@ -25,9 +25,22 @@ SHOW_HANDLES = "lpmm_show_handles"
 
 _RADIUS = 0.07
 """Of a handle, in the unit of gizmos: 75 pixels at their default size."""
+_IRIS_RADIUS = 0.045
+"""Of a handle on an iris, which has the lids' close above and below."""
 
-_COLOURS = {"Eyelid": (0.35, 0.75, 1.0), "Brow": (1.0, 0.75, 0.3), "Head": (1.0, 1.0, 1.0)}
+_COLOURS = {
+    "Eyelid": (0.35, 0.75, 1.0),
+    "Brow": (1.0, 0.75, 0.3),
+    "Head": (1.0, 1.0, 1.0),
+    "Gaze": (0.45, 1.0, 0.5),
+}
 _MOUTH_COLOUR = (1.0, 0.45, 0.5)
+
+
+def _tooltip(name: str) -> str:
+    if HANDLES[name].together:
+        return f"Pull at the {name.rpartition(' ')[2].lower()} iris; both eyes turn together, by their sliders alone"
+    return f"Pull at the {name.lower()}; the sliders follow"
 
 
 class LPMM_OT_drag_face(Operator):
@@ -37,7 +50,7 @@ class LPMM_OT_drag_face(Operator):
     bl_options = {"REGISTER", "UNDO", "BLOCKING"}
 
     handle: EnumProperty(  # type: ignore[valid-type]
-        name="Handle", items=[(name, name, f"Pull at the {name.lower()}") for name in HANDLES]
+        name="Handle", items=[(name, name, _tooltip(name)) for name in HANDLES]
     )
     offset: FloatVectorProperty(  # type: ignore[valid-type]
         name="Offset", description="How far, in sides of the face's crop; down is positive", size=2, precision=4
@@ -47,6 +60,10 @@ class LPMM_OT_drag_face(Operator):
         description="Let LPMM coefficients do what the named controls within their range cannot",
         default=True,
     )
+
+    @classmethod
+    def description(cls, _context: Context, properties: OperatorProperties) -> str:
+        return _tooltip(properties.handle)
 
     @classmethod
     def poll(cls, context: Context) -> bool:
@@ -126,7 +143,7 @@ class LPMM_GGT_face(GizmoGroup):
         for name in HANDLES:
             gizmo = self.gizmos.new("GIZMO_GT_move_3d")
             gizmo.draw_options = {"FILL", "ALIGN_VIEW"}
-            gizmo.scale_basis = _RADIUS
+            gizmo.scale_basis = _IRIS_RADIUS if HANDLES[name].together else _RADIUS
             gizmo.color = next((colour for part, colour in _COLOURS.items() if part in name), _MOUTH_COLOUR)
             gizmo.color_highlight = (1.0, 1.0, 0.6)
             gizmo.alpha, gizmo.alpha_highlight = 0.7, 1.0
@@ -142,17 +159,14 @@ class LPMM_GGT_face(GizmoGroup):
         except LpmmError:
             plane = None  # The panel and the picture say what is wrong.
         for name, gizmo in self._handles.items():
-            gizmo.hide = plane is None
-            if plane is not None:
+            gizmo.hide = plane is None or name not in self._places
+            if plane is not None and not gizmo.hide:
                 gizmo.matrix_basis = Matrix.Translation(plane.point(self._places[name]))
 
     def _read(self, rig: bpy.types.Object, request: FrameRequest) -> None:
         if request == self._request:
             return
-        landmarks = placed_landmarks(*model_and_pose(rig, request))
-        for name, handle in HANDLES.items():
-            x, y = handle_place(landmarks, handle)
-            self._places[name] = (float(x), float(y))
+        self._places = handle_places(rig, request)
         self._request = request
 
 

@@ -9,18 +9,21 @@ The model's landmarks live in crops that are aligned anew for every frame: an op
 the aligned face shrinks. A picture does not. `placed_landmarks` therefore lays the eyes' corners and the bridge of
 the nose, which no expression moves, over those of the face that has only turned its head; and those where they come
 to lie when a head turns about the top of its neck.
+
+Irises are pulled in their own way: either one turns both eyes, by gaze controls alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.channels import param_name
+from lpmm_runtime.conjugate_gaze import GAZE_CONTROLS, ConjugateGaze
 from lpmm_runtime.controls import HEAD_CONTROLS
 from lpmm_runtime.frame import RawParams, RigModel, effective_values
-from lpmm_runtime.landmarks68 import COUNT, IRISES
+from lpmm_runtime.landmarks68 import IRISES
 from lpmm_runtime.presets import Preset
 
 Array = NDArray[np.float64]
@@ -57,6 +60,7 @@ class Handle:
         controls: the sliders that are tried, where the bundle has them.
         region: the landmarks that may come along.
         turns_head: the whole face moves, so no params are used.
+        together: an iris, which takes the other along to where it looks; no params are used.
     """
 
     name: str
@@ -64,6 +68,12 @@ class Handle:
     controls: tuple[str, ...]
     region: tuple[int, ...]
     turns_head: bool = False
+    together: bool = False
+
+    @property
+    def uses_params(self) -> bool:
+        """Whether params may do what the controls cannot."""
+        return not (self.turns_head or self.together)
 
     @property
     def mirrored(self) -> str:
@@ -95,6 +105,7 @@ _JAW, _MOUTH = range(17), range(48, 68)
 _LOWER_FACE = (*_JAW, *_MOUTH)
 _EYES = (range(36, 42), range(42, 48))
 _BROWS = (range(17, 22), range(22, 27))
+_IRISES = range(IRISES.start, IRISES.stop)
 
 HANDLES: dict[str, Handle] = {
     handle.name: handle
@@ -108,6 +119,10 @@ HANDLES: dict[str, Handle] = {
         Handle("Lower Lip", (57, 66), ("mouthLowerDown", "mouthLowerDownLeft", "mouthLowerDownRight"), (*_MOUTH,)),
         Handle("Jaw", (8,), ("jawOpen", "jawLeft", "jawRight"), _LOWER_FACE),
         Handle("Head", (30,), ("headYaw", "headPitch"), tuple(range(IRISES.stop)), turns_head=True),
+        *(
+            Handle(f"Gaze {side}", (iris,), GAZE_CONTROLS, (*_EYES[0], *_EYES[1], *_IRISES), together=True)
+            for side, iris in zip(("Right", "Left"), _IRISES, strict=True)
+        ),
     )
 }
 
@@ -127,18 +142,28 @@ class Pose:
     presets: tuple[tuple[Preset, float], ...] = ()
 
 
+def handles_of(rig: RigModel) -> dict[str, Handle]:
+    """Return the handles of a bundle by name: irises cannot be pulled where it has none, or no control turns them."""
+    known = set(rig.control_names)
+    return {
+        name: handle
+        for name, handle in HANDLES.items()
+        if max(handle.landmarks) < rig.model.points and (handle.uses_params or known.intersection(handle.controls))
+    }
+
+
 def placed_landmarks(rig: RigModel, pose: Pose) -> Array:
-    """Return where the landmarks [68, 2] of a pose lie in the picture, in the unit square of the aligned crop.
+    """Return where the landmarks [n, 2] of a pose lie in the picture, in the unit square of the aligned crop.
 
     Raises:
         UnknownChannelError: for a param that the rig has not.
     """
     zero = np.zeros((1, 0))
-    return _Problem(rig, pose, (), ()).landmarks(zero)[0][:COUNT]
+    return _Problem(rig, pose, (), ()).landmarks(zero)[0]
 
 
 def handle_place(landmarks: NDArray[np.floating], handle: Handle) -> Array:
-    """Return the place (x, y) of a handle on landmarks [68, 2]."""
+    """Return the place (x, y) of a handle on landmarks [n, 2]."""
     return np.asarray(landmarks, np.float64)[list(handle.landmarks)].mean(axis=0)
 
 
@@ -148,7 +173,7 @@ def solve_pulls(rig: RigModel, pose: Pose, pulls: Sequence[Pull], *, params: boo
     Args:
         rig: the bundle's arithmetic.
         pose: the face when the drag began; where nothing is pulled, nothing changes.
-        pulls: handles and targets.
+        pulls: handles of the bundle and their targets.
         params: let LPMM coefficients do what the controls within their natural range cannot.
 
     Returns:
@@ -158,11 +183,42 @@ def solve_pulls(rig: RigModel, pose: Pose, pulls: Sequence[Pull], *, params: boo
         UnknownChannelError: for a param that the rig has not.
     """
     ranges = {control.name: (control.minimum, control.maximum) for control in rig.control_list}
+    irises = [pull for pull in pulls if pull.handle.together]
+    pulls = [pull for pull in pulls if not pull.handle.together]
     names = list(dict.fromkeys(name for pull in pulls for name in pull.handle.controls if name in ranges))
-    free = params and not all(pull.handle.turns_head for pull in pulls)
+    free = params and any(pull.handle.uses_params for pull in pulls)
     problem = _Problem(rig, pose, names, pulls, range(rig.k) if free else ())
     step = problem.solve(ranges)
-    return {name: value for name, value in problem.values(step).items() if value is not None}
+    found = {name: value for name, value in problem.values(step).items() if value is not None}
+    return found | _solve_gaze(rig, pose, irises, ranges) if irises else found
+
+
+def _solve_gaze(
+    rig: RigModel, pose: Pose, pulls: Sequence[Pull], ranges: Mapping[str, tuple[float, float]]
+) -> dict[str, float]:
+    """Return the gaze controls that change when both eyes turn until the pulled irises are where they are wanted."""
+    targets = np.array([pull.target for pull in pulls])
+
+    def errors(controls: Mapping[str, float]) -> Array:
+        landmarks = placed_landmarks(rig, replace(pose, controls={**pose.controls, **controls}))
+        places = np.stack([handle_place(landmarks, pull.handle) for pull in pulls])
+        return ((places - targets) / _PRECISION).ravel()
+
+    if np.abs(errors({})).max() < 1e-6:
+        return {}  # Eyes that two opposite sliders turn would be set right though nobody pulls.
+    gaze = ConjugateGaze(pose.controls, ranges)
+    low, high = gaze.limits(pull.handle.landmarks[0] - IRISES.start for pull in pulls)
+    amounts = np.zeros(2)
+    for _ in range(_STEPS):
+        error = errors(gaze.turned(amounts))
+        nudges = np.where(amounts + 1e-3 > high, -1e-3, 1e-3)  # Beyond its range an eye does not move.
+        moved = np.stack([errors(gaze.turned(amounts + nudge)) for nudge in np.diag(nudges)], axis=1)
+        jacobian = (moved - error[:, None]) / nudges
+        before, amounts = amounts, _bounded_step(jacobian, error, amounts, np.ones(2), low, high)
+        if np.abs(amounts - before).max() < 1e-4:
+            break
+    values = gaze.turned(amounts).items()
+    return {name: value for name, value in values if abs(value - pose.controls.get(name, 0.0)) > 1e-5}
 
 
 class _Problem:
