@@ -10,17 +10,9 @@ from mathutils import Vector
 from lpmm_runtime.channels import param_name
 from lpmm_runtime.crop import CropSquare
 from lpmm_runtime.errors import LpmmError
+from lpmm_runtime.face_handles import HANDLES, Handle, Pull, handle_place, handles_of
 from lpmm_runtime.frame import RigModel
-from lpmm_runtime.landmark_drag import (
-    HANDLES,
-    Handle,
-    Pose,
-    Pull,
-    handle_place,
-    handles_of,
-    placed_landmarks,
-    solve_pulls,
-)
+from lpmm_runtime.landmark_drag import Pose, placed_landmarks, solve_pulls
 
 from . import runtime_session
 from .frame_request import FrameRequest

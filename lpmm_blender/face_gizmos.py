@@ -12,7 +12,7 @@ from bpy_extras.view3d_utils import region_2d_to_origin_3d, region_2d_to_vector_
 from mathutils import Matrix
 
 from lpmm_runtime.errors import LpmmError
-from lpmm_runtime.landmark_drag import HANDLES
+from lpmm_runtime.face_handles import HANDLES
 
 from .face_drag import FaceDrag, FacePlane, face_plane, handle_places
 from .face_pose import key_names

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.channels import param_name
-from lpmm_runtime.conjugate_gaze import GAZE_CONTROLS, ConjugateGaze
+from lpmm_runtime.conjugate_gaze import ConjugateGaze
 from lpmm_runtime.controls import HEAD_CONTROLS
+from lpmm_runtime.face_handles import Pull, handle_place
 from lpmm_runtime.frame import RawParams, RigModel, effective_values
 from lpmm_runtime.landmarks68 import IRISES
 from lpmm_runtime.presets import Preset
@@ -51,83 +52,6 @@ _STEPS = 6
 
 
 @dataclass(frozen=True)
-class Handle:
-    """A place of the face that can be pulled.
-
-    Attributes:
-        name: for people.
-        landmarks: its place is their mean.
-        controls: the sliders that are tried, where the bundle has them.
-        region: the landmarks that may come along.
-        turns_head: the whole face moves, so no params are used.
-        together: an iris, which takes the other along to where it looks; no params are used.
-    """
-
-    name: str
-    landmarks: tuple[int, ...]
-    controls: tuple[str, ...]
-    region: tuple[int, ...]
-    turns_head: bool = False
-    together: bool = False
-
-    @property
-    def uses_params(self) -> bool:
-        """Whether params may do what the controls cannot."""
-        return not (self.turns_head or self.together)
-
-    @property
-    def mirrored(self) -> str:
-        """The name of the handle on the other side; its own when it lies in the middle."""
-        swap = {"Left": "Right", "Right": "Left"}
-        head, _, side = self.name.rpartition(" ")
-        return f"{head} {swap[side]}" if side in swap else self.name
-
-
-@dataclass(frozen=True)
-class Pull:
-    """A handle and where it is wanted: (x, y) in the unit square of the aligned crop, y down."""
-
-    handle: Handle
-    target: tuple[float, float]
-
-
-def _sided(
-    name: str, right: Sequence[int], left: Sequence[int], controls: str, regions: Sequence[range]
-) -> list[Handle]:
-    """Return both handles of a pair; in `controls` * stands for the side, regions are the right's and the left's."""
-    return [
-        Handle(f"{name} {side}", tuple(points), tuple(controls.replace("*", side).split()), tuple(region))
-        for side, points, region in (("Right", right, regions[0]), ("Left", left, regions[1]))
-    ]
-
-
-_JAW, _MOUTH = range(17), range(48, 68)
-_LOWER_FACE = (*_JAW, *_MOUTH)
-_EYES = (range(36, 42), range(42, 48))
-_BROWS = (range(17, 22), range(22, 27))
-_IRISES = range(IRISES.start, IRISES.stop)
-
-HANDLES: dict[str, Handle] = {
-    handle.name: handle
-    for handle in (
-        *_sided("Upper Eyelid", (37, 38), (43, 44), "eyeBlink* eyeWide*", _EYES),
-        *_sided("Lower Eyelid", (40, 41), (46, 47), "eyeSquint*", _EYES),
-        *_sided("Outer Brow", (18, 19), (24, 25), "browOuterUp* browDown*", _BROWS),
-        *_sided("Inner Brow", (21,), (22,), "browInnerUp browDown*", _BROWS),
-        *_sided("Mouth Corner", (48,), (54,), "mouthSmile* mouthFrown* mouthStretch* mouthDimple*", (_MOUTH, _MOUTH)),
-        Handle("Upper Lip", (51, 62), ("mouthUpperUp", "mouthUpperUpLeft", "mouthUpperUpRight"), (*_MOUTH,)),
-        Handle("Lower Lip", (57, 66), ("mouthLowerDown", "mouthLowerDownLeft", "mouthLowerDownRight"), (*_MOUTH,)),
-        Handle("Jaw", (8,), ("jawOpen", "jawLeft", "jawRight"), _LOWER_FACE),
-        Handle("Head", (30,), ("headYaw", "headPitch"), tuple(range(IRISES.stop)), turns_head=True),
-        *(
-            Handle(f"Gaze {side}", (iris,), GAZE_CONTROLS, (*_EYES[0], *_EYES[1], *_IRISES), together=True)
-            for side, iris in zip(("Right", "Left"), _IRISES, strict=True)
-        ),
-    )
-}
-
-
-@dataclass(frozen=True)
 class Pose:
     """A face as its sliders make it.
 
@@ -142,16 +66,6 @@ class Pose:
     presets: tuple[tuple[Preset, float], ...] = ()
 
 
-def handles_of(rig: RigModel) -> dict[str, Handle]:
-    """Return the handles of a bundle by name: irises cannot be pulled where it has none, or no control turns them."""
-    known = set(rig.control_names)
-    return {
-        name: handle
-        for name, handle in HANDLES.items()
-        if max(handle.landmarks) < rig.model.points and (handle.uses_params or known.intersection(handle.controls))
-    }
-
-
 def placed_landmarks(rig: RigModel, pose: Pose) -> Array:
     """Return where the landmarks [n, 2] of a pose lie in the picture, in the unit square of the aligned crop.
 
@@ -160,11 +74,6 @@ def placed_landmarks(rig: RigModel, pose: Pose) -> Array:
     """
     zero = np.zeros((1, 0))
     return _Problem(rig, pose, (), ()).landmarks(zero)[0]
-
-
-def handle_place(landmarks: NDArray[np.floating], handle: Handle) -> Array:
-    """Return the place (x, y) of a handle on landmarks [n, 2]."""
-    return np.asarray(landmarks, np.float64)[list(handle.landmarks)].mean(axis=0)
 
 
 def solve_pulls(rig: RigModel, pose: Pose, pulls: Sequence[Pull], *, params: bool = True) -> dict[str, float]:
@@ -197,26 +106,36 @@ def _solve_gaze(
     rig: RigModel, pose: Pose, pulls: Sequence[Pull], ranges: Mapping[str, tuple[float, float]]
 ) -> dict[str, float]:
     """Return the gaze controls that change when both eyes turn until the pulled irises are where they are wanted."""
-    targets = np.array([pull.target for pull in pulls])
-
-    def errors(controls: Mapping[str, float]) -> Array:
-        landmarks = placed_landmarks(rig, replace(pose, controls={**pose.controls, **controls}))
-        places = np.stack([handle_place(landmarks, pull.handle) for pull in pulls])
-        return ((places - targets) / _PRECISION).ravel()
-
-    if np.abs(errors({})).max() < 1e-6:
-        return {}  # Eyes that two opposite sliders turn would be set right though nobody pulls.
     gaze = ConjugateGaze(pose.controls, ranges)
     low, high = gaze.limits(pull.handle.landmarks[0] - IRISES.start for pull in pulls)
-    amounts = np.zeros(2)
-    for _ in range(_STEPS):
-        error = errors(gaze.turned(amounts))
-        nudges = np.where(amounts + 1e-3 > high, -1e-3, 1e-3)  # Beyond its range an eye does not move.
-        moved = np.stack([errors(gaze.turned(amounts + nudge)) for nudge in np.diag(nudges)], axis=1)
-        jacobian = (moved - error[:, None]) / nudges
-        before, amounts = amounts, _bounded_step(jacobian, error, amounts, np.ones(2), low, high)
-        if np.abs(amounts - before).max() < 1e-4:
-            break
+    targets = np.array([pull.target for pull in pulls])
+
+    def places(controls: Mapping[str, float]) -> Array:
+        landmarks = placed_landmarks(rig, replace(pose, controls={**pose.controls, **controls}))
+        return np.stack([handle_place(landmarks, pull.handle) for pull in pulls])
+
+    def descend(amounts: Array) -> Array:
+        for _ in range(_STEPS):
+            here = places(gaze.turned(amounts))
+            nudges = np.where(amounts + 1e-3 > high, -1e-3, 1e-3)  # Beyond its range an eye does not move.
+            there = np.stack([places(gaze.turned(amounts + nudge)) for nudge in np.diag(nudges)], axis=-1)
+            jacobian = ((there - here[..., None]) / nudges).reshape(-1, 2) / _PRECISION
+            error = (here - targets).ravel() / _PRECISION
+            before, amounts = amounts, _bounded_step(jacobian, error, amounts, np.ones(2), low, high)
+            if np.abs(amounts - before).max() < 1e-4:
+                break
+        return amounts
+
+    if np.abs(places({}) - targets).max() < 1e-9:
+        return {}  # Eyes that two opposite sliders turn would be set right though nobody pulls.
+    amounts = descend(np.zeros(2))
+    reached = places(gaze.turned(amounts))
+    lacking = (targets - reached).mean(axis=0)
+    held = (amounts <= low) & (lacking < 0) | (amounts >= high) & (lacking > 0)
+    if held.any():
+        # However far to the side they are wanted, the eyes shall not rise or sink to come a hair nearer.
+        targets[:, held] = reached[:, held]
+        amounts = np.where(held, amounts, descend(amounts))
     values = gaze.turned(amounts).items()
     return {name: value for name, value in values if abs(value - pose.controls.get(name, 0.0)) > 1e-5}
 

@@ -18,7 +18,7 @@ from lpmm_blender.frames import request_of
 from lpmm_blender.rig import data_path, slider_names
 from lpmm_blender.runtime_session import RuntimeSettings, session
 from lpmm_runtime.conjugate_gaze import GAZE_CONTROLS
-from lpmm_runtime.landmark_drag import HANDLES
+from lpmm_runtime.face_handles import HANDLES
 
 GAZES = ("Gaze Right", "Gaze Left")
 

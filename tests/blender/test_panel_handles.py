@@ -18,7 +18,8 @@ from lpmm_blender.frames import request_of
 from lpmm_blender.rig import slider_names
 from lpmm_blender.runtime_session import RuntimeSettings, session
 from lpmm_runtime.bundle import DEFAULT_BUNDLE
-from lpmm_runtime.landmark_drag import HANDLES, handle_place, placed_landmarks
+from lpmm_runtime.face_handles import HANDLES, handle_place
+from lpmm_runtime.landmark_drag import placed_landmarks
 
 PORTRAITS = Path(DEFAULT_BUNDLE).parents[1] / "portraits"
 HALF_PIXEL = 0.002

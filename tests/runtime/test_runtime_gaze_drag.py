@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pulling at an iris: both eyes turn to one side and height, by gaze controls alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from tiny_bundle import IRIS_SCHEME, K, write_tiny_bundle
 
 from lpmm_runtime.bundle import Bundle, load_bundle
 from lpmm_runtime.conjugate_gaze import GAZE_CONTROLS
+from lpmm_runtime.face_handles import HANDLES, Pull, handle_place, handles_of
 from lpmm_runtime.frame import RigModel
-from lpmm_runtime.landmark_drag import HANDLES, Pose, Pull, handle_place, handles_of, placed_landmarks, solve_pulls
+from lpmm_runtime.landmark_drag import Pose, placed_landmarks, solve_pulls
 from lpmm_runtime.landmarks68 import IRISES
 from lpmm_runtime.presets import Preset
 
@@ -89,6 +91,19 @@ def test_looking_the_other_way_goes_back_through_the_middle(rig: RigModel, name:
     more, ends = pulled(rig, left, name, (-0.016, 0.009))
     assert moved(more) == {"eyeLookInLeft", "eyeLookOutRight", "eyeLookDownLeft", "eyeLookDownRight"}
     assert np.abs(ends[GAZES.index(name)] - (-0.016, 0.009)).max() < EXACT
+
+
+@pytest.mark.parametrize("name", GAZES)
+def test_eyes_that_are_wanted_too_far_aside_neither_rise_nor_sink(rig: RigModel, name: str) -> None:
+    # A gaze whose way down leads a little to the side, as that of a real bundle does.
+    directions = rig.controls.directions.copy()
+    for control in ("eyeLookDownLeft", "eyeLookDownRight"):
+        directions[rig.controls.names.index(control)] += (0, 0, 0, 0, 0, 0, 0.03, 0.03)
+    bent = replace(rig, controls=replace(rig.controls, directions=directions))
+    for y in (0.0, -0.004):
+        values, ends = pulled(bent, posed(), name, (0.2, y))
+        assert values["eyeLookOutLeft"] == values["eyeLookInRight"] == 1.0
+        assert abs(ends[GAZES.index(name), 1] - y) < EXACT
 
 
 @pytest.mark.parametrize("name", GAZES)

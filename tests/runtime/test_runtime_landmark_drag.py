@@ -12,17 +12,9 @@ from lpmm_runtime.backbones import portrait_flow
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from lpmm_runtime.channels import param_name
 from lpmm_runtime.engine import Engine
+from lpmm_runtime.face_handles import HANDLES, Handle, Pull, handle_place, handles_of
 from lpmm_runtime.frame import RigModel, evaluate_params
-from lpmm_runtime.landmark_drag import (
-    HANDLES,
-    Handle,
-    Pose,
-    Pull,
-    handle_place,
-    handles_of,
-    placed_landmarks,
-    solve_pulls,
-)
+from lpmm_runtime.landmark_drag import Pose, placed_landmarks, solve_pulls
 from lpmm_runtime.portrait import read_image
 from lpmm_runtime.presets import Preset
 
