@@ -20,6 +20,8 @@ _IRIS = 0.2
 _RIGID = 0.24
 # how near a corner its middle may come:
 _NEAREST = 0.16
+# how near a lid's line its middle may come, in its radii, or the eye turns white:
+_SHOWN = 0.3
 # how far beyond the lids' lines sideways motion fades, for those lines are never quite right:
 _SOFT_LIDS = 0.12
 # a shift below the first is what reading errs by, above the second it is wholly meant:
@@ -42,6 +44,7 @@ class Eye:
         u, v: [h, w], the patch's pixels in the frame.
         above, beneath: [h, w], how far below the upper and above the lower lid's line they lie.
         iris: [2], the iris's middle, and middle: [2], the same in the unit square; radius: its radius.
+        room: how far up (below 0) and how far down the iris's middle may go.
         disc: [h, w, 3], the iris with what the lids hide of it made up; white: [h, w, 3], the eye without an iris.
     """
 
@@ -57,6 +60,7 @@ class Eye:
     iris: Array
     middle: Array
     radius: float
+    room: tuple[float, float]
     disc: Array
     white: Array
 
@@ -118,7 +122,10 @@ def _portrait_eye(crop: Array, points: Array, wider: float, near: Array | None) 
     radius = _IRIS * min(wider / width, 1.4)
     found = _iris_middle(patch, u, v, above, beneath, radius, None if near is None else local(near))
     middle = (points[0] + width * (found[0] * axis + found[1] * down)).astype(np.float32)
-    eye = Eye(rows, columns, axis, down, width * size, u, v, above, beneath, found, middle, radius, patch, patch)
+    upper, lower = (float(_line(lids[line], found[:1])[0]) for line in ([0, 1, 2, 3], [0, 5, 4, 3]))
+    margin = _SHOWN * radius
+    room = (min(upper + margin - float(found[1]), 0.0), max(lower - margin - float(found[1]), 0.0))
+    eye = Eye(rows, columns, axis, down, width * size, u, v, above, beneath, found, middle, radius, room, patch, patch)
     return Eye(**(vars(eye) | {"disc": _whole_iris(eye, patch), "white": _without_iris(eye, patch)}))
 
 
@@ -205,8 +212,9 @@ def gaze_shift(eye: Eye, corners: Array, iris: Array, flow: Array) -> Array:
     shift = np.array([off @ axis, off @ np.array([-axis[1], axis[0]])], np.float32) / np.float32(width)
     t = np.clip((float(np.linalg.norm(shift)) - _NOISE) / (_MEANT - _NOISE), 0.0, 1.0)
     shift = shift * np.float32(t)
-    # An iris never leaves the eye by its corners.
+    # An iris never leaves the eye, neither by its corners nor behind its lids.
     shift[0] = np.clip(shift[0], min(_NEAREST - eye.iris[0], 0.0), max(1.0 - _NEAREST - eye.iris[0], 0.0))
+    shift[1] = np.clip(shift[1], *eye.room)
     return np.asarray(shift, np.float32)
 
 

@@ -118,9 +118,15 @@ def test_what_the_flow_already_carries_is_not_moved_twice() -> None:
     assert further == pytest.approx([0.1, 0.0], abs=1e-4)
 
 
-def test_an_iris_does_not_leave_by_the_corner() -> None:
+@pytest.mark.parametrize("way", [(1, 0), (-1, 0), (0, 1), (0, -1)])
+def test_an_iris_does_not_leave_the_eye(way: tuple[int, int]) -> None:
     picture, landmarks = face()
     eye, _ = eyes_of(picture, landmarks)
     corners = landmarks[[EYE_RIGHT[0], EYE_RIGHT[3]]]
-    far = gaze_shift(eye, corners, eye.middle + np.array([WIDTH, 0], np.float32), np.zeros((16, 16, 2), np.float32))
-    assert eye.iris[0] + far[0] < 0.9
+    wanted = eye.middle + np.float32(WIDTH) * np.array(way, np.float32)
+    u, v = eye.iris + gaze_shift(eye, corners, wanted, np.zeros((16, 16, 2), np.float32))
+    assert 0.1 < u < 0.9
+    # Between the lids' lines, so that most of it is seen.
+    row, column = np.unravel_index(np.argmin(np.hypot(eye.u - u, eye.v - v)), eye.u.shape)
+    assert min(eye.above[row, column], eye.beneath[row, column]) > 0
+    assert (u, v) != pytest.approx(tuple(eye.iris), abs=0.03)

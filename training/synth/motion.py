@@ -11,8 +11,8 @@ import numpy as np
 
 # A closed lid overshoots, or a sliver of the eyeball stays visible.
 LID_OVERSHOOT = 0.2
-# How far an eye turns at most of its own accord, degrees.
-GAZE_ASIDE, GAZE_UP, GAZE_DOWN = 28.0, 20.0, 22.0
+# How far an eye looks at a control's 1, degrees: as far as lids that follow but little still show its iris.
+GAZE_ASIDE, GAZE_UP, GAZE_DOWN = 28.0, 12.0, 15.0
 # Degrees downward at which the lid that follows would be shut, and upward at which it would be opened wide.
 _GAZE_THAT_SHUTS, _GAZE_THAT_WIDENS = 70.0, 50.0
 
