@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 _FIXED = np.array((27, 28, 29, 36, 39, 42, 45))
 """Landmarks that no expression moves: the bridge of the nose and the corners of the eyes."""
 
-_PIVOT = np.array((0.0, -0.9, 1.35))
+_PIVOT = np.array((0.0, -0.75, 1.2))
 """From the pivot of the head to the middle of those landmarks: right, down and forward, in distances of the outer
 eye corners. Measured on what the default generator draws for turns of up to 30°."""
 

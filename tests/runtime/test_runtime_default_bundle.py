@@ -3,6 +3,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from lpmm_runtime.cli import main
 from lpmm_runtime.engine import Character, Engine
 from lpmm_runtime.frame import evaluate_params
-from lpmm_runtime.landmarks68 import eye_openness, mouth_openness
+from lpmm_runtime.landmarks68 import EYE_LEFT, EYE_RIGHT, eye_openness, mouth_openness
 
 Pixels = NDArray[np.uint8]
 
@@ -19,6 +20,7 @@ CONTROLS = {
     *("headYaw", "headPitch", "headRoll", "eyeBlinkLeft", "eyeBlinkRight", "jawOpen", "mouthSmileLeft"),
     *("mouthSmileRight", "mouthPucker", "browInnerUp", "browDownLeft", "browDownRight"),
     *("browOuterUpLeft", "browOuterUpRight"),
+    *(f"eyeLook{way}{side}" for way in ("In", "Out", "Up", "Down") for side in ("Left", "Right")),
 }
 
 
@@ -121,6 +123,33 @@ def test_each_eye_closes_alone(default_engine: Engine, portrait: Character, astr
     left, right = eye_openness(read_back(default_engine, wink, portrait)[0])
     assert left < 0.65 * open_left
     assert open_left - left > 2 * abs(open_right - right)
+
+
+def dark_place(picture: Pixels, eye: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the middle [2] of the darkness between the lids [6, 2], photo pixels: where the iris is."""
+    inside = np.zeros(picture.shape[:2], np.uint8)
+    cv2.fillPoly(inside, [np.round(eye * 16).astype(np.int32)], 1, shift=4)
+    y, x = np.nonzero(inside)
+    grey = picture[y, x].mean(axis=-1)
+    dark = np.clip(np.percentile(grey, 60) - grey, 0.0, None)
+    return np.array([(x * dark).sum(), (y * dark).sum()]) / dark.sum()
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "way"), [("Out", "In", 1.0), ("In", "Out", -1.0)], ids=["subject's left", "subject's right"]
+)
+def test_the_eyes_look_aside_together_and_alone(
+    default_engine: Engine, portrait: Character, astronaut: Pixels, left: str, right: str, way: float
+) -> None:
+    eyes = [portrait.landmarks[list(eye)] for eye in (EYE_LEFT, EYE_RIGHT)]
+    rest = [dark_place(astronaut, eye) for eye in eyes]
+    sides = {f"eyeLook{left}Left": 1.0}, {f"eyeLook{right}Right": 1.0}
+    for controls, looks in ((sides[0] | sides[1], (1, 1)), (sides[0], (1, 0)), (sides[1], (0, 1))):
+        picture = moved(default_engine, portrait, **controls)
+        for eye, start, share in zip(eyes, rest, looks, strict=True):
+            width = float(np.linalg.norm(eye[3] - eye[0]))
+            shift = way * (dark_place(picture, eye) - start)[0] / width
+            assert shift > 0.04 if share else abs(shift) < 0.03
 
 
 def test_the_mouth_opens(default_engine: Engine, portrait: Character, astronaut: Pixels) -> None:

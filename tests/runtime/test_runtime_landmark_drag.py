@@ -141,7 +141,7 @@ def test_an_opening_mouth_does_not_move_the_eyes(rig: RigModel, pose: Pose) -> N
     closed = placed_landmarks(rig, pose)
     opened = placed_landmarks(rig, replace(pose, controls={"jawOpen": 1.0}))
     assert np.linalg.norm((opened - closed)[36:48], axis=1).max() < 0.012
-    assert (opened - closed)[8, 1] > 0.03  # The chin drops; in the aligned crop it would stay.
+    assert (opened - closed)[8, 1] > 0.025  # The chin drops; in the aligned crop it would stay.
 
 
 def test_a_bundle_without_a_control_does_it_with_coefficients(rig: RigModel, pose: Pose) -> None:
