@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.bundle import ARRAYS, DEFAULT_BUNDLE
+from lpmm_runtime.landmarks68 import COUNT, IRISES
 from lpmm_runtime.morphable import LandmarkModel
 
 Arrays = dict[str, NDArray]
@@ -18,10 +19,9 @@ def landmark_model(k: int) -> LandmarkModel:
 
 def _points(rng: np.random.Generator, count: int) -> tuple[NDArray, NDArray, NDArray]:
     model = landmark_model(20)
-    landmarks = model.landmarks(rng.standard_normal((count, 20), np.float32)) * 0.7 + 0.15
-    irises = np.stack([landmarks[:, 36:42].mean(axis=1), landmarks[:, 42:48].mean(axis=1)], axis=1)
-    canonical = np.concatenate([landmarks, irises], axis=1) + rng.normal(0, 0.01, (count, 70, 2))
-    return landmarks.astype(np.float32), irises.astype(np.float32), canonical.astype(np.float32)
+    points = (model.landmarks(rng.standard_normal((count, 20), np.float32)) * 0.7 + 0.15).astype(np.float32)
+    canonical = points + rng.normal(0, 0.01, (count, 70, 2))
+    return points[:, :COUNT], points[:, IRISES], canonical.astype(np.float32)
 
 
 def _pictures(rng: np.random.Generator, count: int, side: int) -> NDArray[np.uint8]:
