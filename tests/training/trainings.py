@@ -56,7 +56,8 @@ def train_all(folder: Path) -> None:
     generator.train_geometry(flow, space, pairs, pairs, schedule, folder)
     generator.train_generator(flow, pairs, pairs, replace(schedule, batch=4), folder)
 
-    known = LandmarkSet(faces.arrays["landmarks"][:], np.zeros((12, 3), np.float32), faces.arrays["canonical"][:])
+    points = np.concatenate([faces.arrays["landmarks"][:], faces.arrays["irises"][:]], axis=1)
+    known = LandmarkSet(points, np.zeros((12, 3), np.float32), faces.arrays["canonical"][:])
     posed = model.params(known.landmarks), space.encode(known.canonical)
     adaptor_data.train(
         LpAdaptor(10, 6, 16),
