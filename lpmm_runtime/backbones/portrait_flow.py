@@ -184,9 +184,8 @@ def _compose(
         place[rows, columns] = origin + _looked_up(moves, origin)[..., :2]
     crop = _looking(canvas, opened, irises, flow, place)
     moved = cv2.remap(crop, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    factors = None if light is None else _enlarged(light, size)
-    if factors is not None:
-        cv2.multiply(moved, factors, dst=moved)
+    if light is not None:
+        cv2.multiply(moved, cv2.resize(light, (size, size), interpolation=cv2.INTER_LINEAR), dst=moved)
     head = _mixed(painted, np.clip(moved, 0.0, 1.0, out=moved), shown)
     draw_mouth(head, canvas.crop, canvas.mouth, source, target, place)
     matte = _decided(matte)
