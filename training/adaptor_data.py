@@ -19,7 +19,7 @@ from training import loop, lp_adaptor
 from training.backbones.portrait_flow import MAP_SIZE, Identity, LatentSpace, PortraitFlow, background_plate, composite
 from training.draws import Draw
 from training.generator import GroupData
-from training.landmark_model import MOTIONS, LandmarkSet
+from training.landmark_model import LandmarkSet
 from training.lp_adaptor import AdaptorBatch, LpAdaptor, Weights
 from training.lp_regressor import LpRegressor
 from training.pose_latent import PoseEncoder
@@ -62,11 +62,14 @@ class FlowBackbone:
         return composite(self._model(known, latent), plate)
 
 
-def _both_ways(free: Array, posed: Array, mirror: NDArray[np.floating]) -> Tensor:
-    """Return [g, MOTIONS, …] of motions [n, …] and their mirror images; each `MOTIONS` in a row are one person's."""
-    rows = np.concatenate([free, posed])
-    both = np.concatenate([rows, rows @ mirror.astype(np.float32)])
-    return torch.from_numpy(both.reshape(-1, MOTIONS, both.shape[1]))
+def both_ways(params: Array, latents: Array, model: LandmarkModel, space: LatentSpace) -> tuple[Tensor, Tensor]:
+    """Return params [g, m, k] and latents [g, m, w] of people in m motions each, followed by their mirror images'."""
+    mirrors = mirror_offsets(model, np.eye(model.k)).astype(np.float32), space.mirror()
+    first, second = (
+        torch.from_numpy(np.concatenate([part, part @ mirror]))
+        for part, mirror in zip((params, latents), mirrors, strict=True)
+    )
+    return first, second
 
 
 def _column_weights() -> Tensor:
@@ -78,7 +81,7 @@ def _column_weights() -> Tensor:
     return weights.repeat_interleave(2)
 
 
-def _measured(basis: Tensor) -> Tensor:
+def measured(basis: Tensor) -> Tensor:
     """Return [w, 142], what a latent entry changes, weighted: the canonical points, and the place of the whole face."""
     place = basis.reshape(len(basis), -1, 2)[:, _STABLE].mean(dim=1)
     return torch.cat([basis * _column_weights(), _PLACE_WEIGHT * place], dim=1)
@@ -100,9 +103,8 @@ def train(
     encoder: PoseEncoder,
     model: PortraitFlow,
     space: LatentSpace,
-    landmark_model: LandmarkModel,
     known: LandmarkSet,
-    posed: tuple[Array, Array],
+    people: tuple[Tensor, Tensor],
     groups: GroupData,
     warm_up: loop.Schedule,
     schedule: loop.Schedule,
@@ -111,15 +113,12 @@ def train(
     """Train D: first on known motions, then by Eq. 2–4 on rendered frames, all else frozen.
 
     Args:
+        people: params [g, m, k] and latents [g, m, w] of people in m known motions each.
         known: motions as people make them; v̄ is their average.
-        posed: params [m, k] and latents [m, w] of motions as sliders make them, each person's after each other.
     """
-    free = landmark_model.params(known.landmarks), space.encode(known.canonical)
-    mirrored = mirror_offsets(landmark_model, np.eye(landmark_model.k)), space.mirror()
     mean = torch.from_numpy(space.average(known.canonical))
     basis = torch.from_numpy(space.basis)
-    params, latents = (_both_ways(free[part], posed[part], mirrored[part]) for part in (0, 1))
-    lp_adaptor.warm_up(adaptor, mean, params, latents, _measured(basis), warm_up, folder)
+    lp_adaptor.warm_up(adaptor, mean, *people, measured(basis), warm_up, folder)
     regressor.eval().requires_grad_(False)
     backbone = FlowBackbone(model, encoder)
     frames = groups.landmarks.shape[1]

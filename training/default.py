@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, get_args
@@ -42,19 +42,24 @@ from training import (
     mirrored,
     pose_latent,
     processes,
+    slider_motions,
+    slider_rig,
 )
 from training.backbones.portrait_flow import MAP_SIZE, LatentSpace, PortraitFlow
 from training.recipe import RECIPES, Recipe, Size
 from training.shard_columns import Columns
 from training.shards import Kind, ShardPlan, make_shards, open_all, read_all
+from training.slider_motions import SliderMotions
 from training.synth.facekit import FaceKit
 from training.synth.people import Split
 
 VERSION = "0.1.0"
 # The others wait while the first of several processes does these.
-_FOR_THE_FIRST = {"data", "lpmm", "controls", "head_angles", "export"}
+_FOR_THE_FIRST = {"data", "lpmm", "head_angles", "export"}
 # Face pictures that the finder's scenes take large faces from; more add little.
 _FINDER_SHARDS = 12
+# Groups of slider motions drawn of each person, and the share that D is not trained on.
+_GROUPS_EACH, _SPARED = 3, 0.03
 Network = TypeVar("Network", bound=torch.nn.Module)
 STAGES = (
     "data",
@@ -180,14 +185,20 @@ class DefaultRun:
             self._weights("geometry_head", model.geometry)
         return model
 
-    def adaptor(self, name: str | None = "lp_adaptor") -> lp_adaptor.LpAdaptor:
+    def adaptor(self, trained: bool = True) -> lp_adaptor.LpAdaptor:
+        """Return D as Eq. 2–4 leave it."""
         model = lp_adaptor.LpAdaptor(self.landmark_model.k, self.recipe.latent_size)
-        return self._weights(name, model) if name else model
+        return self._weights("lp_adaptor", model) if trained else model
 
-    def mirrored_adaptor(self) -> mirrored.MirroredAdaptor:
-        """Return D as it ships."""
-        params = mirror_offsets(self.landmark_model, np.eye(self.recipe.k)).astype(np.float32)
-        return mirrored.MirroredAdaptor(self.adaptor(), torch.from_numpy(params), self._mirrored_latents())
+    def slider_rig(self, fitted: ControlMap, trained: bool = True) -> slider_rig.SliderRig:
+        """Return D and the control map, as they ship."""
+        params = torch.from_numpy(self._mirrored_params())
+        adaptor = mirrored.MirroredAdaptor(self.adaptor(not trained), params, self._mirrored_latents())
+        rig = slider_rig.SliderRig(adaptor, fitted, self._mirrored_params())
+        return self._weights("slider_rig", rig) if trained else rig
+
+    def _mirrored_params(self) -> NDArray[np.float32]:
+        return mirror_offsets(self.landmark_model, np.eye(self.recipe.k)).astype(np.float32)
 
     def _mirrored_latents(self) -> torch.Tensor:
         return torch.from_numpy(self.latent_space.mirror())
@@ -284,41 +295,74 @@ class DefaultRun:
     def lp_adaptor(self) -> None:
         """Train D with everything else frozen."""
         recipe = self.recipe
-        posed = processes.from_first(
-            lambda: control_fit.sample_slider_motions(
-                self.kit,
-                self.landmark_model,
-                self.latent_space.encode,
-                recipe.slider_people,
-                2 * landmark_model.MOTIONS,
-                self.options.seed,
-            )
-        )
         adaptor_data.train(
-            self.adaptor(None),
+            self.adaptor(trained=False),
             self.regressor(),
             self.pose_encoder(),
             self.backbone(),
             self.latent_space,
-            self.landmark_model,
             self.landmark_set,
-            posed,
+            self.known_people(),
             self.groups[0],
             self.schedule(recipe.warm_up_steps, 256, 1e-3, bf16=False),
             self.schedule(recipe.lp_adaptor_steps, recipe.lp_adaptor_batch, 3e-4, bf16=False),
             self.folder,
         )
 
-    def controls(self) -> None:
-        """Fit the controls, then adjust them to what D makes of them."""
-        recipe, seed = self.recipe, self.options.seed
-        fitted = control_fit.fit(self.kit, self.landmark_model, self.landmark_set, recipe.control_people, seed)
-        known = control_fit.sample_motions(
-            self.kit, self.landmark_model, self.latent_space.encode, recipe.control_people, 12, seed
+    def known_people(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return params and latents of people in known motions: as people make them, and as sliders do."""
+        known, motions = self.landmark_set, self.slider_motions
+        params = self.landmark_model.params(known.landmarks), self.latent_space.encode(known.canonical)
+        free = [part.reshape(-1, landmark_model.MOTIONS, part.shape[-1]) for part in params]
+        return adaptor_data.both_ways(
+            np.concatenate([free[0], motions.params]),
+            np.concatenate([free[1], motions.latents]),
+            self.landmark_model,
+            self.latent_space,
         )
-        mirror = mirror_offsets(self.landmark_model, np.eye(recipe.k)).astype(np.float32)
-        refined = control_fit.refine(fitted, self.mirrored_adaptor(), known, self.latent_space.basis, mirror)
-        self._save_controls("controls", refined)
+
+    @cached_property
+    def slider_motions(self) -> SliderMotions:
+        """What sliders make of faces."""
+        kept = self.folder / "slider-motions.npz"
+
+        def draw() -> None:
+            recipe, encode = self.recipe, self.latent_space.encode
+            drawn = slider_motions.sample(
+                self.kit, self.landmark_model, encode, recipe.slider_people, _GROUPS_EACH, self.options.seed
+            )
+            np.savez(kept, **vars(drawn))
+
+        processes.from_first(lambda: None if kept.exists() else draw())
+        with np.load(kept, allow_pickle=False) as archive:
+            return SliderMotions(**{name: archive[name] for name in archive.files})
+
+    def controls(self) -> None:
+        """Fit the controls, then train them and D together."""
+        recipe, seed = self.recipe, self.options.seed
+
+        def fit() -> None:
+            model, known = self.landmark_model, self.landmark_set
+            found = control_fit.fit(self.kit, model, known, recipe.control_people, seed)
+            self._save_controls("fitted_controls", found)
+
+        processes.from_first(fit)
+        fitted = self._saved_controls("fitted_controls")
+        rig = self.slider_rig(fitted, trained=False)
+        spared = max(1, round(_SPARED * len(self.slider_motions.params)))
+        slider_rig.train(
+            rig,
+            fitted,
+            torch.from_numpy(self.mean_latent()),
+            self.known_people(),
+            self.slider_motions.part(slice(None, -spared)),
+            self.slider_motions.part(slice(-spared, None)),
+            adaptor_data.measured(torch.from_numpy(self.latent_space.basis)),
+            # For so few numbers no device is faster than the CPU.
+            replace(self.schedule(recipe.slider_steps, 64, 1e-3, bf16=False), device="cpu"),
+            self.folder,
+        )
+        processes.from_first(lambda: self._save_controls("controls", rig.controls(fitted)))
 
     def _save_controls(self, name: str, controls: ControlMap) -> None:
         np.savez(self.folder / f"{name}.npz", **(vars(controls) | {"names": np.array(controls.names)}))
@@ -356,7 +400,7 @@ class DefaultRun:
             face_finder=finder,
             lp_regressor=self.regressor(),
             pose_encoder=mirrored.MirroredEncoder(self.pose_encoder(), self._mirrored_latents()),
-            lp_adaptor=self.mirrored_adaptor(),
+            lp_adaptor=self.slider_rig(controls).adaptor,
             landmark_refiner=self._weights("landmark_refiner", landmark_refiner.LandmarkRefiner()),
             backbone=self.backbone(),
         )
@@ -373,6 +417,7 @@ class DefaultRun:
             "geometry_head",
             "generator",
             "lp_adaptor",
+            "slider_rig",
             "head_angles",
         ):
             log = self.folder / f"{name}.jsonl"

@@ -76,19 +76,29 @@ def warm_up(
         first = draw.shared.integers(0, each, schedule.batch)[draw.part]
         step = draw.shared.integers(1, max(each, 2), schedule.batch)[draw.part]
         noise = draw.shared.standard_normal((2, schedule.batch, params.shape[2]), np.float32)[:, draw.part]
-        moments = torch.from_numpy(np.stack([first, (first + step) % each]))
-        return params[rows, moments] + 0.02 * torch.from_numpy(noise), latents[rows, moments]
+        moments = torch.from_numpy(np.stack([first, (first + step) % each][: min(each, 2)]))
+        return params[rows, moments] + 0.02 * torch.from_numpy(noise[: len(moments)]), latents[rows, moments]
 
     def loss(batch: tuple[Tensor, Tensor], _step: int) -> Tensor:
-        p, v = batch
-        answer = adaptor(p.flatten(0, 1)).reshape(v.shape)
-        absolute = 100.0 * ((mean + answer - v) @ basis).abs().mean()
-        if each == 1:
-            return absolute
-        change = 100.0 * ((answer[1] - answer[0] - (v[1] - v[0])) @ basis).abs().mean()
-        return change + _ABSOLUTE_SHARE * absolute
+        return pair_loss(adaptor, mean, basis, *batch)
 
     loop.train("lp_adaptor_warm", adaptor, schedule, folder, make_batch, loss)
+
+
+def pair_loss(adaptor: nn.Module, mean: Tensor, basis: Tensor, params: Tensor, latents: Tensor) -> Tensor:
+    """Return the ℓ1 of one or two motions' latents [m, n, w], and of what changes between two, in percent.
+
+    Args:
+        mean: v̄ [w].
+        basis: [w, q], what a latent entry changes.
+        params: [m, n, k].
+    """
+    answer = adaptor(params.flatten(0, 1)).reshape(latents.shape)
+    absolute = 100.0 * ((mean + answer - latents) @ basis).abs().mean()
+    if len(params) == 1:
+        return absolute
+    change = 100.0 * ((answer[1] - answer[0] - (latents[1] - latents[0])) @ basis).abs().mean()
+    return change + _ABSOLUTE_SHARE * absolute
 
 
 def train(

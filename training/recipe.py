@@ -28,7 +28,7 @@ class Recipe:
     per_shard: int | None = None
     landmark_people: int = 3000
     control_people: int = 200
-    slider_people: int = 1500
+    slider_people: int = 3000
     calibration_people: int = 16
     face_size: int = 160
     regressor_size: int = 192
@@ -50,6 +50,7 @@ class Recipe:
     warm_up_steps: int = 12000
     lp_adaptor_steps: int = 200
     lp_adaptor_batch: int = 4
+    slider_steps: int = 8000
     face_finder_steps: int = 2200
 
 
@@ -96,6 +97,7 @@ RECIPES: dict[Size, Recipe] = {
         generator_batch=4,
         warm_up_steps=200,
         lp_adaptor_steps=6,
+        slider_steps=40,
         face_finder_steps=20,
     ),
 }

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Landmarks as warps and lids: at rest nothing moves, at the points the warp is exact, eyes close and stay apart."""
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch.nn import functional
@@ -9,7 +12,8 @@ from torch.nn import functional
 from lpmm_runtime import landmarks68
 from lpmm_runtime.backbones.lid_layer import lid_displacement, source_lids
 from lpmm_runtime.backbones.portrait_flow import background_plate
-from training.backbones.face_geometry import landmark_flow, line_maps, with_lids, with_source_lids
+from training.backbones.face_geometry import landmark_flow, line_maps, warp, with_lids, with_source_lids
+from training.export import export_graph
 from training.synth.facekit import FaceKit
 from training.synth.head import LandmarkSampler
 from training.synth.motion import Motion
@@ -98,3 +102,18 @@ def test_the_plate_is_the_background_and_hides_the_head() -> None:
     plate = background_plate(crop, alpha)
     assert np.array_equal(plate[:15], crop[:15])
     assert np.abs(plate - 0.25).max() < 0.02
+
+
+def test_an_exported_warp_looks_up_what_torch_samples(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(3)
+    image = torch.rand(2, 12, 20, 24, generator=generator)
+    # Some of it points beyond the picture's edges.
+    flow = 0.6 * torch.rand(2, 2, 16, 16, generator=generator) - 0.3
+
+    class Warp(torch.nn.Module):
+        def forward(self, image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+            return warp(image, flow)
+
+    export_graph(Warp(), tmp_path / "warp.onnx", {"image": image, "flow": flow}, ["moved"], tolerance=1e-5)
+    operators = {node.op_type for node in onnx.load(tmp_path / "warp.onnx").graph.node}
+    assert "Gather" in operators and "GridSample" not in operators

@@ -143,21 +143,6 @@ def test_one_eye_looks_alone(
     assert np.abs(other).max() < 0.1 * (own @ way)
 
 
-def test_animators_mostly_turn_both_eyes(loaded_toy_kit: FaceKit, model: LandmarkModel) -> None:
-    mixes = control_fit.control_mixes(control_fit.control_names(model))
-    names = control_fit.control_names(model)
-    together = {frozenset(name for name, value in zip(names, mix, strict=True) if value) for mix in mixes}
-    assert frozenset({"eyeLookOutLeft", "eyeLookInRight"}) in together
-    assert frozenset({"eyeLookUpLeft", "eyeLookUpRight"}) in together
-    assert frozenset({"eyeBlinkLeft", "eyeBlinkRight"}) in together
-    params, points = control_fit.sample_slider_motions(
-        loaded_toy_kit, model, lambda canonical: canonical.reshape(len(canonical), -1), 40, 4, 1
-    )
-    assert params.shape == (160, 40)
-    irises = points.reshape(-1, 70, 2)[:, 68:]
-    assert irises.std(axis=0).min() > 0
-
-
 def test_the_jaw_opens_the_mouth(controls: ControlMap, model: LandmarkModel) -> None:
     rest = np.zeros(40, np.float32)
     opened = model.landmarks(rest + controls.offset({"jawOpen": 1.0}, rest))

@@ -58,14 +58,14 @@ def test_the_runtime_draws_with_it(toy_run: Path, loaded_toy_kit: FaceKit) -> No
 
 def test_a_second_run_trains_nothing_again(toy_run: Path, toy_kit: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in toy_run.glob("*.pt")}
-    stages = ["data", "face_finder", "lp_regressor", "pose_encoder", "generator", "lp_adaptor"]
+    stages = ["data", "face_finder", "lp_regressor", "pose_encoder", "generator", "lp_adaptor", "controls"]
     arguments = ["default", "--kit", str(toy_kit), "--out", str(toy_run), "--size", "toy", "--workers", "1"]
     assert main([*arguments, "--stages", *stages]) == 0
     assert {path.name: path.stat().st_mtime_ns for path in toy_run.glob("*.pt")} == before
 
 
 def test_every_model_learned_something(toy_run: Path) -> None:
-    for name in ("lp_regressor_coarse", "geometry_head", "lp_adaptor_warm", "landmark_refiner"):
+    for name in ("lp_regressor_coarse", "geometry_head", "lp_adaptor_warm", "slider_rig", "landmark_refiner"):
         lines = [json.loads(line) for line in (toy_run / f"{name}.jsonl").read_text("utf-8").splitlines()]
         assert lines[-1]["loss"] < lines[0]["loss"], name
 

@@ -53,7 +53,7 @@ def log(folder: Path, name: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text("utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("name", ["landmark_refiner", "geometry_head", "generator", "lp_adaptor_warm"])
+@pytest.mark.parametrize("name", ["landmark_refiner", "geometry_head", "generator", "lp_adaptor_warm", "slider_rig"])
 def test_two_processes_give_the_weights_of_one(runs: tuple[Path, Path], name: str) -> None:
     one, two = (weights(folder, name) for folder in runs)
     # What AdamW can have moved them by, at most.

@@ -9,8 +9,10 @@ from pathlib import Path
 import made_up_faces
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lpmm_runtime.controls import ControlMap
 from training import (
     adaptor_data,
     face_finder,
@@ -20,6 +22,7 @@ from training import (
     lp_regressor,
     pose_latent,
     processes,
+    slider_rig,
 )
 from training.backbones.portrait_flow import LatentSpace, PortraitFlow
 from training.draws import Draw
@@ -27,6 +30,9 @@ from training.face_scenes import FaceScenes
 from training.landmark_model import LandmarkSet
 from training.landmark_reader import LandmarkReader, heat_loss
 from training.lp_adaptor import LpAdaptor
+from training.mirrored import MirroredAdaptor
+from training.slider_motions import SliderMotions
+from training.slider_rig import SliderRig
 
 RATE = 1e-3
 STEPS = 2
@@ -58,21 +64,42 @@ def train_all(folder: Path) -> None:
 
     points = np.concatenate([faces.arrays["landmarks"][:], faces.arrays["irises"][:]], axis=1)
     known = LandmarkSet(points, np.zeros((12, 3), np.float32), faces.arrays["canonical"][:])
-    posed = model.params(known.landmarks), space.encode(known.canonical)
+    twice = np.stack([model.params(known.landmarks)] * 2, axis=1), np.stack([space.encode(known.canonical)] * 2, axis=1)
+    people = adaptor_data.both_ways(*twice, model, space)
+    adaptor = LpAdaptor(10, 6, 16)
     adaptor_data.train(
-        LpAdaptor(10, 6, 16),
+        adaptor,
         regressor,
         encoder,
         flow,
         space,
-        model,
         known,
-        posed,
+        people,
         pairs,
         schedule,
         replace(schedule, batch=4),
         folder,
     )
+    _train_slider_rig(adaptor, space, people, schedule, folder)
+
+
+def _train_slider_rig(
+    adaptor: LpAdaptor, space: LatentSpace, people: tuple[Tensor, Tensor], schedule: loop.Schedule, folder: Path
+) -> None:
+    rng = np.random.default_rng(4)
+
+    def some(*shape: int) -> NDArray[np.float32]:
+        return rng.normal(0.0, 0.3, shape).astype(np.float32)
+
+    names = ("eyeBlinkLeft", "eyeBlinkRight", "jawOpen")
+    controls = ControlMap(names, some(3, 10), np.eye(3, dtype=np.int64), some(3, 10), some(32, 3))
+    motions = SliderMotions(some(9, 4, 10), some(9, 4, 6), some(9, 4, 3), 20.0 * some(9, 4, 3))
+    mirror = np.eye(10, dtype=np.float32)
+    rig = SliderRig(
+        MirroredAdaptor(adaptor, torch.from_numpy(mirror), torch.from_numpy(space.mirror())), controls, mirror
+    )
+    measured = adaptor_data.measured(torch.from_numpy(space.basis))
+    slider_rig.train(rig, controls, torch.zeros(6), people, motions, motions, measured, schedule, folder)
 
 
 def train_exactly(folder: Path, stop: int | None = None) -> None:
