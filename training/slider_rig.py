@@ -24,7 +24,7 @@ from training.mirrored import MirroredAdaptor
 from training.slider_motions import SliderMotions
 
 # How much what sliders do counts beside what people do.
-_SLIDER_SHARE = 4.0
+_SLIDER_SHARE = 6.0
 # Photographs' params lie further out than any drawn person's, and are read with errors.
 _WIDENED, _NOISE = 0.6, 0.2
 _PULL = 0.02

@@ -29,6 +29,7 @@ _BORDERS = np.array([0.0, 0.088, 0.158, 0.222, 0.268, 0.300], np.float32)
 _LOWER_TEETH, _LOWER_ARCH = 0.02, 0.16
 _EYE_WHITE, _LIGHT_HUE = 0.72, 0.6
 _UPPER_INNER, _LOWER_INNER = (60, 61, 62, 63, 64), (64, 65, 66, 67, 60)
+_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
 _OUTER = tuple(range(48, 60))
 _NOSE_BASE = (31, 32, 33, 34, 35)
 
@@ -258,8 +259,12 @@ def _over(below: Array, above: Array, cover: Array) -> Array:
 
 
 def inner_lips(landmarks: Array) -> Array:
-    """Return the inner lips' outline [n, 2] as two smooth curves from corner to corner."""
-    return np.concatenate([_smooth(landmarks[list(_UPPER_INNER)])[:-1], _smooth(landmarks[list(_LOWER_INNER)])[:-1]])
+    """Return the inner lips' outline [n, 2] as two smooth curves from corner to corner; they meet where they cross."""
+    lips = landmarks.copy()
+    for (upper, lower), gap in zip(_LIP_PAIRS, _gaps(landmarks), strict=True):
+        if gap < 0.0:
+            lips[[upper, lower]] = 0.5 * (landmarks[upper] + landmarks[lower])
+    return np.concatenate([_smooth(lips[list(_UPPER_INNER)])[:-1], _smooth(lips[list(_LOWER_INNER)])[:-1]])
 
 
 def _smooth(points: Array, pieces: int = 6) -> Array:
@@ -281,8 +286,15 @@ def _filled(polygon: Array, patch: Patch) -> Array:
 
 
 def _gap(landmarks: Array) -> float:
-    pairs = ((61, 67), (62, 66), (63, 65))
-    return float(np.mean([np.linalg.norm(landmarks[a] - landmarks[b]) for a, b in pairs]))
+    """Return how far the inner lips are apart; pressed lips cross, which opens nothing."""
+    return float(np.maximum(_gaps(landmarks), 0.0).mean())
+
+
+def _gaps(landmarks: Array) -> Array:
+    """Return [3], how far each lower inner lip point is below its upper one, across the eyes' line."""
+    axis = (landmarks[45] - landmarks[36]) / _interocular(landmarks)
+    apart = np.stack([landmarks[lower] - landmarks[upper] for upper, lower in _LIP_PAIRS])
+    return np.asarray(apart @ np.array([-axis[1], axis[0]]), np.float32)
 
 
 def _interocular(landmarks: Array) -> float:

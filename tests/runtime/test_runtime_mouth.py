@@ -115,3 +115,15 @@ def test_darker_light_gives_darker_teeth() -> None:
     lit = opened(0.0, 0.12, portrait(0.0))
     dim = opened(0.0, 0.12, 0.5 * portrait(0.0))
     assert brightness(dim, 0.5, 0.69) < 0.65 * brightness(lit, 0.5, 0.69)
+
+
+def test_pressed_lips_that_cross_open_nothing() -> None:
+    picture = portrait(0.0)
+    head = np.full_like(picture, LIP)
+    draw_mouth(head, picture, portrait_mouth(picture, face(0.0)), face(0.0), face(-0.03))
+    assert np.array_equal(head, np.full_like(picture, LIP))
+    # Nor does what is crossed beside what is open.
+    crossed = face(0.05)
+    crossed[67] = crossed[61] - (0.0, 0.02)
+    outline = inner_lips(crossed)
+    assert outline[:, 1].min() > 0.665
