@@ -98,6 +98,7 @@ def _latent_weights() -> NDArray[np.float64]:
 
 # A relaxed eye's lid gap in the canonical frame, crop sides, and how much wider than a portrait's an eye may open.
 _OPEN_GAP = 0.027
+_OWN_GAPS = (0.85 * _OPEN_GAP, 1.1 * _OPEN_GAP)
 _WIDEST = 1.6
 _ALL_BUT = 0.15
 
@@ -171,7 +172,8 @@ class GeometryHead(nn.Module):
         """Return [n, 2], how open the target's eyes (picture's left, right) are in shares of the portrait's.
 
         What the latents change is measured against the portrait's own gap, from its landmarks [n, 68, 2] by the
-        length of its nose: its latent may err about how open the eyes are, and a closing lid would stop short.
+        length of its nose: its latent may err about how open the eyes are, and a closing lid would stop short. Gaps
+        far from people's are taken for nearer ones: the widest eyes must shut, and the narrowest not by half a blink.
         """
         nose = (landmarks[:, 27] - landmarks[:, 33]).norm(dim=-1, keepdim=True)
         canonical = self.mean.reshape(70, 2)
@@ -179,7 +181,7 @@ class GeometryHead(nn.Module):
         before, after = (
             lid_gaps((self.mean + latent @ self.basis).reshape(-1, 70, 2)[:, :68]) for latent in (source, target)
         )
-        share = (1.0 + (after - before) / own.clamp(min=0.25 * _OPEN_GAP)).clamp(0.0, _WIDEST)
+        share = (1.0 + (after - before) / own.clamp(*_OWN_GAPS)).clamp(0.0, _WIDEST)
         # A lid that is all but closed is meant to be: slits of a few pixels show eye-white.
         return torch.where(share < 1.0, ((share - _ALL_BUT) / (1.0 - _ALL_BUT)).clamp(min=0.0), share)
 
