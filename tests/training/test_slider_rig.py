@@ -18,9 +18,7 @@ from training.lp_adaptor import LpAdaptor
 from training.mirrored import MirroredAdaptor
 from training.slider_motions import SliderMotions
 from training.slider_rig import SliderBatch, SliderRig, evaluate, train
-from training.synth.canonical import CanonicalFrame
 from training.synth.facekit import FaceKit
-from training.synth.head import LandmarkSampler
 from training.synth.motion import Motion
 
 K, W = 24, 16
@@ -78,15 +76,6 @@ def test_a_head_that_is_not_turned_keeps_its_place(loaded_toy_kit: FaceKit, mode
     still = ~moved.turns[:, 1:].any(axis=-1)
     assert np.abs(bridge[still]).max() < 0.01
     assert np.abs(bridge[~still]).max() > 0.05
-
-
-def test_a_blink_leaves_the_outline_of_the_head_alone(loaded_toy_kit: FaceKit) -> None:
-    frame = CanonicalFrame(LandmarkSampler(loaded_toy_kit))
-    for turn in ({}, {"yaw": 15.0, "roll": -10.0}):
-        blink = frame.points(Motion(**turn, controls={"eyeBlinkLeft": 1.0}))
-        moved = np.linalg.norm(blink - frame.points(Motion(**turn)), axis=1)
-        assert moved[:17].max() < 1e-4
-        assert moved[[43, 44]].min() > 0.005
 
 
 def test_a_smile_grows_wider_but_a_shut_eye_shuts_no_further() -> None:

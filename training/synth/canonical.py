@@ -31,10 +31,5 @@ class CanonicalFrame:
     def points(self, motion: Motion) -> Array:
         """Return [70, 2] in the unit square of the mean person's own rest crop."""
         still = replace(motion, body_yaw=0.0, body_roll=0.0)
-        points = self._sampler.points(self._person, still)
-        # A closing lid takes the eye's outer corner along: were the jaw to begin at its level, a blink would pull at
-        # the outline of the head.
-        turned = Motion(still.yaw, still.pitch, still.roll)
-        corners = self._sampler.points(self._person, turned)[0][[36, 45]]
-        landmarks, irises = project_landmarks(points, self._camera, corners)
+        landmarks, irises = project_landmarks(self._sampler.points(self._person, still), self._camera)
         return np.concatenate([landmarks, irises])

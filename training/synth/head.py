@@ -97,14 +97,8 @@ def landmark_points(landmark_body: LandmarkBody, head: PosedHead) -> tuple[Array
     return fixed, posed[rows.contour], iris_points.astype(np.float32)
 
 
-def project_landmarks(
-    points: tuple[Array, Array, Array], camera: Camera, corners: Array | None = None
-) -> tuple[Array, Array]:
-    """Return landmarks [68, 2] and irises [2, 2] in the picture's unit square; the jaw follows the silhouette.
-
-    Args:
-        corners: [2, 3], the outer eye corners that say at which level the jaw begins, where they are not the points'.
-    """
+def project_landmarks(points: tuple[Array, Array, Array], camera: Camera) -> tuple[Array, Array]:
+    """Return landmarks [68, 2] and irises [2, 2] in the picture's unit square; the jaw follows the silhouette."""
     fixed, candidates, irises = points
     landmarks = camera.project(fixed)
     contour = camera.project(candidates)
@@ -115,8 +109,7 @@ def project_landmarks(
     outward = _CONTOUR_OUTWARD[:, :1] * right + _CONTOUR_OUTWARD[:, 1:] * up
     reach = np.einsum("kcd,kd->kc", contour - centre, outward)
     landmarks[:17] = contour[np.arange(17), reach.argmax(axis=1)]
-    ends = landmarks[[36, 45]] if corners is None else camera.project(corners)
-    landmarks[:17] = evenly_spaced_jaw(landmarks, ends, up)
+    landmarks[:17] = evenly_spaced_jaw(landmarks, up)
     return settled_lids(landmarks).astype(np.float32), camera.project(irises).astype(np.float32)
 
 
@@ -136,18 +129,15 @@ def with_brow_edges(points: Array) -> Array:
     return out.astype(np.float32)
 
 
-def evenly_spaced_jaw(
-    landmarks: NDArray[np.floating], corners: NDArray[np.floating], up: NDArray[np.floating]
-) -> NDArray[np.float64]:
+def evenly_spaced_jaw(landmarks: NDArray[np.floating], up: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the 17 jaw points spaced evenly along the outline, from the level of either eye to the chin (iBUG).
 
     Args:
         landmarks: [68, 2] with the outline's points in place of the jaw's.
-        corners: [2, 2], the outer eye corners, the picture's left first.
         up: [2], the face's upward direction in the picture.
     """
     halves = []
-    for half, corner in ((landmarks[:9], corners[0]), (landmarks[16:7:-1], corners[1])):
+    for half, corner in ((landmarks[:9], landmarks[36]), (landmarks[16:7:-1], landmarks[45])):
         level = corner @ up
         steps = half[0] - half[1]
         rise = float(steps @ up)
