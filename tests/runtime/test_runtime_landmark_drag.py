@@ -67,8 +67,8 @@ def test_a_handle_that_is_not_moved_changes_nothing(rig: RigModel, pose: Pose, n
     [
         ("Upper Eyelid Left", (0.0, 0.015), "eyeBlinkLeft"),
         ("Upper Eyelid Right", (0.0, 0.015), "eyeBlinkRight"),
-        ("Mouth Corner Left", (0.005, -0.02), "mouthSmileLeft"),
-        ("Mouth Corner Right", (-0.005, -0.02), "mouthSmileRight"),
+        ("Mouth Corner Left", (0.0, -0.02), "mouthSmileLeft"),
+        ("Mouth Corner Right", (0.0, -0.02), "mouthSmileRight"),
         ("Jaw", (0.0, 0.05), "jawOpen"),
         ("Lower Lip", (0.0, 0.02), "mouthLowerDown"),
     ],
