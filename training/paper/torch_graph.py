@@ -280,6 +280,7 @@ _OPERATORS: dict[str, Operator] = {
     "Exp": _plain(torch.exp),
     "Expand": _expand,
     "Flatten": _flatten,
+    "Floor": _plain(torch.floor),
     "Gather": _gather,
     "Gemm": _gemm,
     "GridSample": _sample,
