@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lpmm_runtime.controls import HEAD_CONTROLS, Control, ControlMap, head_features
+from lpmm_runtime.mirroring import mirrored_control
 from lpmm_runtime.morphable import LandmarkModel
 from training.landmark_model import LandmarkSet, shape_only
 from training.slider_motions import control_names
@@ -52,6 +53,8 @@ _TEXT = {
 # A polynomial of the third degree in the three angles, without a constant.
 _EXPONENTS = np.array([powers for powers in product(range(4), repeat=3) if 0 < sum(powers) <= 3])
 _RIDGE = 1e-3
+# How many times what tells left from right may be enlarged.
+_MOST_APART = 5.0
 
 
 def control_list(names: tuple[str, ...] = tuple(CONTROL_POSES)) -> tuple[Control, ...]:
@@ -76,36 +79,59 @@ def fit(kit: FaceKit, model: LandmarkModel, data: LandmarkSet, people: int, seed
     sampler = LandmarkSampler(kit)
     names = control_names(model)
     directions = np.zeros((len(names), model.k), np.float64)
+    moves = np.zeros((len(names), 2 * model.points), np.float64)
     angles, turned = [], []
     for number in tqdm(range(people), desc="controls", unit="person", mininterval=5):
         rng = np.random.default_rng([seed, 11, number])
         person = shape_only(kit, rng)
         lens = float(rng.uniform(10, 38))
 
-        def params(motion: Motion, person: Person = person, lens: float = lens) -> Array:
-            return _params(model, sampler.aligned_points(person, motion, lens))
+        def points(motion: Motion, person: Person = person, lens: float = lens) -> Array:
+            return sampler.aligned_points(person, motion, lens)[: model.points]
 
-        rest = params(Motion())
+        still = points(Motion())
+        rest = model.params(still)
         for row, name in enumerate(names):
-            directions[row] += (params(Motion(controls={name: 1.0})) - rest) / people
+            moved = points(Motion(controls={name: 1.0}))
+            moves[row] += (moved - still).reshape(-1) / people
+            directions[row] += (model.params(moved) - rest) / people
         for _ in range(24):
             yaw, pitch, roll = (float(rng.uniform(-limit, limit)) for limit in (50, 28, 35))
             angles.append((yaw, pitch, roll))
-            turned.append(params(Motion(yaw, pitch, roll)) - rest)
+            turned.append(model.params(points(Motion(yaw, pitch, roll))) - rest)
     terms = np.prod((np.array(angles)[:, None, :] / 30.0) ** _EXPONENTS, axis=-1)
     coefficients = np.linalg.lstsq(terms, np.array(turned), rcond=None)[0]
     return ControlMap(
         names=names,
-        directions=directions.astype(np.float32),
+        directions=told_apart(model, names, directions, moves).astype(np.float32),
         head_exponents=_EXPONENTS,
         head_coefficients=coefficients.astype(np.float32),
         head_readout=_fit_readout(model, data),
     )
 
 
-def _params(model: LandmarkModel, points: Array) -> Array:
-    """Return the params of points [70, 2] in a model of these, or of their first 68."""
-    return model.params(points[: model.points])
+def told_apart(
+    model: LandmarkModel, names: tuple[str, ...], directions: NDArray[np.float64], moves: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the directions [c, k] with what tells left from right enlarged where the model rounds it off.
+
+    Few params say little of which brow frowns, and a control would move both. D can learn to tell the two apart all
+    the same, if their directions differ well enough.
+
+    Args:
+        moves: [c, 2·points], what the controls do to landmarks.
+    """
+    apart = directions.copy()
+    for row, name in enumerate(names):
+        other = names.index(mirrored_control(name))
+        if row < other:
+            half = 0.5 * (directions[row] - directions[other])
+            kept = np.linalg.norm((2.0 * half * model.sigma) @ model.eigenvectors)
+            share = kept / max(float(np.linalg.norm(moves[row] - moves[other])), 1e-9)
+            gain = float(np.clip(share**-2.0, 1.0, _MOST_APART)) - 1.0 if share > 0 else 0.0
+            apart[row] += gain * half
+            apart[other] -= gain * half
+    return apart
 
 
 def _fit_readout(model: LandmarkModel, data: LandmarkSet) -> Array:

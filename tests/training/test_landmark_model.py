@@ -143,6 +143,21 @@ def test_one_eye_looks_alone(
     assert np.abs(other).max() < 0.1 * (own @ way)
 
 
+def test_sides_that_the_model_rounds_off_are_told_apart() -> None:
+    # Two points: the model knows how both move together, and a fifth of how they move apart.
+    vectors = np.array([[1.0, 1.0], [1.0, -1.0]], np.float32) / np.sqrt(2.0).astype(np.float32)
+    model = LandmarkModel(np.zeros(2, np.float32), vectors, np.ones(2, np.float32))
+    names = ("browDownLeft", "browDownRight", "jawOpen")
+    moves = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    known = moves @ vectors.T
+    assert control_fit.told_apart(model, names, known, moves) == pytest.approx(known, abs=1e-6)
+    rounded = known * [1.0, 0.5]
+    apart = control_fit.told_apart(model, names, rounded, moves)
+    assert apart[0] - apart[1] == pytest.approx(4.0 * (rounded[0] - rounded[1]), rel=1e-5)
+    assert apart[0] + apart[1] == pytest.approx(rounded[0] + rounded[1], abs=1e-6)
+    assert apart[2] == pytest.approx(rounded[2])
+
+
 def test_the_jaw_opens_the_mouth(controls: ControlMap, model: LandmarkModel) -> None:
     rest = np.zeros(40, np.float32)
     opened = model.landmarks(rest + controls.offset({"jawOpen": 1.0}, rest))
