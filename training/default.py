@@ -58,8 +58,9 @@ VERSION = "0.1.0"
 _FOR_THE_FIRST = {"data", "lpmm", "head_angles", "export"}
 # Face pictures that the finder's scenes take large faces from; more add little.
 _FINDER_SHARDS = 12
-# Groups of slider motions drawn of each person, and the share that D is not trained on.
+# Groups of slider motions drawn of each person, and the share of the people that D is not trained on.
 _GROUPS_EACH, _SPARED = 3, 0.03
+_SLIDER_MOTIONS = "slider-motions.npz"
 Network = TypeVar("Network", bound=torch.nn.Module)
 STAGES = (
     "data",
@@ -192,13 +193,12 @@ class DefaultRun:
 
     def slider_rig(self, fitted: ControlMap, trained: bool = True) -> slider_rig.SliderRig:
         """Return D and the control map, as they ship."""
-        params = torch.from_numpy(self._mirrored_params())
-        adaptor = mirrored.MirroredAdaptor(self.adaptor(not trained), params, self._mirrored_latents())
-        rig = slider_rig.SliderRig(adaptor, fitted, self._mirrored_params())
+        params = mirror_offsets(self.landmark_model, np.eye(self.recipe.k)).astype(np.float32)
+        adaptor = mirrored.MirroredAdaptor(
+            self.adaptor(not trained), torch.from_numpy(params), self._mirrored_latents()
+        )
+        rig = slider_rig.SliderRig(adaptor, fitted)
         return self._weights("slider_rig", rig) if trained else rig
-
-    def _mirrored_params(self) -> NDArray[np.float32]:
-        return mirror_offsets(self.landmark_model, np.eye(self.recipe.k)).astype(np.float32)
 
     def _mirrored_latents(self) -> torch.Tensor:
         return torch.from_numpy(self.latent_space.mirror())
@@ -244,6 +244,8 @@ class DefaultRun:
         canonical = self.landmark_set.canonical
         both = np.concatenate([canonical, pose_latent.mirrored_canonical(canonical)])
         np.savez(self.folder / "latent_space.npz", **vars(LatentSpace.fit(both, recipe.latent_size)))
+        # They were said in the model and the latents before.
+        (self.folder / _SLIDER_MOTIONS).unlink(missing_ok=True)
 
     def face_finder(self) -> None:
         """Train the face finder."""
@@ -311,7 +313,7 @@ class DefaultRun:
 
     def known_people(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return params and latents of people in known motions: as people make them, and as sliders do."""
-        known, motions = self.landmark_set, self.slider_motions
+        known, motions = self.landmark_set, self.trained_motions
         params = self.landmark_model.params(known.landmarks), self.latent_space.encode(known.canonical)
         free = [part.reshape(-1, landmark_model.MOTIONS, part.shape[-1]) for part in params]
         return adaptor_data.both_ways(
@@ -321,10 +323,20 @@ class DefaultRun:
             self.latent_space,
         )
 
+    @property
+    def trained_motions(self) -> SliderMotions:
+        """What D learns from of `slider_motions`: the people spared are not among them."""
+        return self.slider_motions.part(slice(None, -self._spared_groups))
+
+    @property
+    def _spared_groups(self) -> int:
+        """How many groups, the last people's, D is not trained on."""
+        return _GROUPS_EACH * max(1, round(_SPARED * self.recipe.slider_people))
+
     @cached_property
     def slider_motions(self) -> SliderMotions:
         """What sliders make of faces."""
-        kept = self.folder / "slider-motions.npz"
+        kept = self.folder / _SLIDER_MOTIONS
 
         def draw() -> None:
             recipe, encode = self.recipe, self.latent_space.encode
@@ -349,14 +361,13 @@ class DefaultRun:
         processes.from_first(fit)
         fitted = self._saved_controls("fitted_controls")
         rig = self.slider_rig(fitted, trained=False)
-        spared = max(1, round(_SPARED * len(self.slider_motions.params)))
         slider_rig.train(
             rig,
             fitted,
             torch.from_numpy(self.mean_latent()),
             self.known_people(),
-            self.slider_motions.part(slice(None, -spared)),
-            self.slider_motions.part(slice(-spared, None)),
+            self.trained_motions,
+            self.slider_motions.part(slice(-self._spared_groups, None)),
             adaptor_data.measured(torch.from_numpy(self.latent_space.basis)),
             # For so few numbers no device is faster than the CPU.
             replace(self.schedule(recipe.slider_steps, 64, 1e-3, bf16=False), device="cpu"),

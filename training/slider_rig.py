@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lpmm_runtime.controls import ControlMap
@@ -51,23 +50,17 @@ class SliderBatch:
 
 
 class SliderRig(nn.Module):
-    """D, and the control map's directions and head polynomial; left and right are mirror images.
-
-    Args:
-        mirror: [k, k], from params (as rows) to the mirrored face's.
-    """
+    """D, and the control map's directions and head polynomial; left and right are mirror images."""
 
     exponents: Tensor
-    mirror: Tensor
     start_directions: Tensor
     start_head: Tensor
     head_signs: Tensor
 
-    def __init__(self, adaptor: MirroredAdaptor, controls: ControlMap, mirror: NDArray[np.floating]) -> None:
+    def __init__(self, adaptor: MirroredAdaptor, controls: ControlMap) -> None:
         super().__init__()
         self.adaptor = adaptor
         self._others = [controls.names.index(mirrored_control(name)) for name in controls.names]
-        self.register_buffer("mirror", torch.from_numpy(np.asarray(mirror, np.float32)), persistent=False)
         exponents = torch.from_numpy(controls.head_exponents)
         self.register_buffer("exponents", exponents, persistent=False)
         # Yaw and roll change their sign in the mirror.
@@ -81,12 +74,12 @@ class SliderRig(nn.Module):
     @property
     def directions(self) -> Tensor:
         """The linear controls' directions [c, k]."""
-        return 0.5 * (self.free_directions + self.free_directions[self._others] @ self.mirror)
+        return 0.5 * (self.free_directions + self.free_directions[self._others] @ self.adaptor.params)
 
     @property
     def head_coefficients(self) -> Tensor:
         """The head polynomial's coefficients [t, k]."""
-        return 0.5 * (self.free_head + self.head_signs * (self.free_head @ self.mirror))
+        return 0.5 * (self.free_head + self.head_signs * (self.free_head @ self.adaptor.params))
 
     def head(self, angles: Tensor) -> Tensor:
         """Return P(θ) [..., k] of angles [..., 3] in degrees."""

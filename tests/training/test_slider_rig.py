@@ -53,7 +53,7 @@ def new_rig(model: LandmarkModel, space: LatentSpace, fitted: ControlMap) -> Sli
     torch.manual_seed(0)
     mirror = mirror_offsets(model, np.eye(model.k)).astype(np.float32)
     adaptor = MirroredAdaptor(LpAdaptor(K, W, 64), torch.from_numpy(mirror), torch.from_numpy(space.mirror()))
-    return SliderRig(adaptor, fitted, mirror)
+    return SliderRig(adaptor, fitted)
 
 
 def test_a_group_is_a_start_and_what_sliders_make_of_it(motions: SliderMotions, model: LandmarkModel) -> None:

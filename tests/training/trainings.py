@@ -94,10 +94,7 @@ def _train_slider_rig(
     names = ("eyeBlinkLeft", "eyeBlinkRight", "jawOpen")
     controls = ControlMap(names, some(3, 10), np.eye(3, dtype=np.int64), some(3, 10), some(32, 3))
     motions = SliderMotions(some(9, 4, 10), some(9, 4, 6), some(9, 4, 3), 20.0 * some(9, 4, 3))
-    mirror = np.eye(10, dtype=np.float32)
-    rig = SliderRig(
-        MirroredAdaptor(adaptor, torch.from_numpy(mirror), torch.from_numpy(space.mirror())), controls, mirror
-    )
+    rig = SliderRig(MirroredAdaptor(adaptor, torch.eye(10), torch.from_numpy(space.mirror())), controls)
     measured = adaptor_data.measured(torch.from_numpy(space.basis))
     slider_rig.train(rig, controls, torch.zeros(6), people, motions, motions, measured, schedule, folder)
 
