@@ -277,7 +277,9 @@ def pair_loss(model: PortraitFlow, batch: PairBatch, paint: bool) -> tuple[Tenso
             )
         )
         spare_loss = (visible * (1.0 - maps.mask) * weight).mean()
-        total = total + 8.0 * picture_loss + 4.0 * slope_loss + 0.1 * spare_loss
+        # Squares, too: what the portrait does not tell (light, hidden skin) is best met in the middle.
+        square_loss = (((frame - batch.target) ** 2) * weight).mean()
+        total = total + 8.0 * picture_loss + 20.0 * square_loss + 4.0 * slope_loss + 0.1 * spare_loss
         total = total + 0.5 * (1.0 - ssim(frame, batch.target).mean())
         parts["picture"] = float(picture_loss.detach())
     return total, parts

@@ -20,13 +20,15 @@ _GROWN_FROM, _GROWN_FULL = 0.015, 0.06
 _SHOWS = 0.02
 _DARK = np.array([0.17, 0.07, 0.065], np.float32)
 _TONGUE = np.array([0.55, 0.25, 0.24], np.float32)
-_TEETH = np.array([0.89, 0.82, 0.71], np.float32)
+_TEETH = np.array([0.93, 0.88, 0.80], np.float32)
 # Where the incisors end below the upper lip of a mouth at rest, and how far the arch reaches to either side.
 _INCISORS, _ARCH = 0.042, 0.30
 # Borders between teeth from the middle outwards; the further ones are seen from the side.
 _BORDERS = np.array([0.0, 0.088, 0.158, 0.222, 0.268, 0.300], np.float32)
 # How far lower teeth show above the lower lip of a wide mouth, and how far to either side.
 _LOWER_TEETH, _LOWER_ARCH = 0.02, 0.16
+# Lower incisors are narrower than upper ones.
+_LOWER_SIZE = 0.62
 _EYE_WHITE, _LIGHT_HUE = 0.72, 0.6
 _UPPER_INNER, _LOWER_INNER = (60, 61, 62, 63, 64), (64, 65, 66, 67, 60)
 _LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
@@ -121,14 +123,18 @@ def _teeth(crop: Array, inside: Array, landmarks: Array) -> Array:
         return np.zeros_like(inside)
     lip = np.median(lips, axis=0)
     bright = _step(crop.mean(axis=-1) / max(float(lip.mean()), 0.02), 0.75, 1.0)
-    pale = _step(
-        (crop[..., 1] + crop[..., 2]) / (2.0 * crop[..., 0] + 1e-3) - (lip[1] + lip[2]) / (2 * lip[0] + 1e-3),
-        -0.02,
-        0.05,
-    )
+    paleness = (crop[..., 1] + crop[..., 2]) / (2.0 * crop[..., 0] + 1e-3) - (lip[1] + lip[2]) / (2 * lip[0] + 1e-3)
+    # Where teeth are much paler than lips the border is between the two: lips shine, and are cut into by landmarks.
+    seen = paleness[(inside > 0.5) & (bright > 0.5)]
+    apart = 0.5 * float(np.quantile(seen, 0.8)) if len(seen) else 0.0
+    pale = _step(paleness, max(-0.02, 0.7 * apart), max(0.05, 1.3 * apart))
     if float(lip.max() - lip.min()) < 0.02:
         pale = _step(crop.mean(axis=-1) / max(float(lip.mean()), 0.02), 1.0, 1.25)
-    teeth = cv2.GaussianBlur(inside * bright * pale, (0, 0), max(0.6, 0.004 * size))
+    teeth = inside * bright * pale
+    # What is below the first row is a shine on the lower lip, or teeth that do not move with the skull.
+    begun = np.maximum.accumulate(teeth > 0.5, axis=0)
+    teeth[np.maximum.accumulate(begun & (teeth < 0.3), axis=0)] = 0.0
+    teeth = cv2.GaussianBlur(teeth, (0, 0), max(0.6, 0.004 * size))
     enough = float(_step(np.float32(teeth.sum() / (_interocular(landmarks) * size) ** 2), 0.004, 0.012))
     return np.asarray(enough * np.clip(1.6 * teeth, 0.0, 1.0), np.float32)
 
@@ -165,7 +171,7 @@ def draw_mouth(
     inside = _inside(crop, mouth, source * size, target * size, x, y, unit)
     # Lips shade what is behind them.
     shade = cv2.GaussianBlur(region, (0, 0), 0.035 * unit)
-    inside *= np.clip(0.25 + 0.95 * shade, 0.0, 1.0)[..., None]
+    inside *= np.clip(0.4 + 0.8 * shade, 0.0, 1.0)[..., None]
     area = head[rows, columns]
     area += (strength * region)[..., None] * (inside - area)
 
@@ -190,11 +196,13 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     cover = _step(dome, 0.0, 0.5) * _step(np.float32(opened), 0.10, 0.22)
     result = _over(result, tongue_colour * lit[..., None], cover)
     # The lower teeth, in the jaw.
-    edge = _LOWER_TEETH * float(_step(np.float32(opened), 0.10, 0.30)) * (1.0 - (along / _LOWER_ARCH) ** 2)
+    borders = _BORDERS[:4] * _LOWER_SIZE
+    scallop = 0.003 * np.cos(2.0 * np.pi * _tooth_phase(along / _LOWER_SIZE))
+    edge = _LOWER_TEETH * float(_step(np.float32(opened), 0.10, 0.30)) * (1.0 - (along / _LOWER_ARCH) ** 2) - scallop
     soft = max(0.006, 0.7 / unit)
     cover = _step(edge - above, -soft, soft) * _step(edge, 0.0, 0.01)
-    lit = 0.66 * (1.0 - 0.6 * (along / _LOWER_ARCH) ** 2) * (1.0 - 0.15 * _between(along, _BORDERS[:4] * 0.62, unit))
-    lit = np.clip(lit, 0.0, 1.0) * (0.75 + 0.25 * _step(above, 0.0, 0.015))
+    lit = 0.8 * (1.0 - 0.6 * (along / _LOWER_ARCH) ** 2) * (1.0 - 0.1 * _between(along, borders, unit))
+    lit = np.clip(lit, 0.0, 1.0) * (0.7 + 0.3 * _step(above, -0.02, 0.015))
     result = _over(result, (0.85 * teeth_colour + 0.15 * tongue_colour) * lit[..., None], cover)
     # The upper teeth, in the skull: they move as the nose's base does.
     turned = target[45] - target[36]
@@ -206,8 +214,8 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     scallop = 0.004 * np.cos(2.0 * np.pi * _tooth_phase(along))
     edge = _INCISORS - 0.16 * along**2 - scallop
     cover = _step(edge - below, -soft, soft) * _step(_ARCH - np.abs(along), 0.0, 0.02)
-    fall = np.clip(1.0 - 0.75 * (np.abs(along) / _ARCH) ** 2, 0.0, 1.0)
-    lit = fall * (1.0 - 0.16 * _between(along, _BORDERS, unit)) * (0.62 + 0.36 * _step(below, -0.06, 0.03))
+    fall = np.clip(1.0 - 0.6 * (np.abs(along) / _ARCH) ** 2, 0.0, 1.0)
+    lit = fall * (1.0 - 0.12 * _between(along, _BORDERS, unit)) * (0.76 + 0.24 * _step(below, -0.06, 0.03))
     # Teeth that the portrait shows are better than any that are drawn.
     has_own = float(_step(np.float32(mouth.teeth.sum() / unit**2), 0.004, 0.01))
     result = _over(result, teeth_colour * lit[..., None], cover * (1.0 - has_own))
