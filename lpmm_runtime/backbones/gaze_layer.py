@@ -141,7 +141,7 @@ def _iris_middle(
     reach = 0.28 if near is None else 0.12
     for column in np.arange(guess[0] - reach, guess[0] + reach + 1e-6, 0.02):
         column = float(np.clip(column, 0.2, 0.8))
-        lower = float(np.median((v + beneath)[np.abs(u - column) < 0.02]))
+        lower = float((v + beneath).flat[np.abs(u - column).argmin()])
         for row in lower - radius * np.array([0.7, 0.8, 0.9, 1.0, 1.1]):
             away = np.hypot(u - column, v - row)
             inner, ring = within & (away < radius), within & (away > 1.1 * radius) & (away < 1.9 * radius)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lpmm_runtime.backbones.portrait_flow import background_plate
+from lpmm_runtime.backbones.background import background_plate, background_sources
 from lpmm_runtime.errors import BundleError
 from lpmm_runtime.onnx_sessions import OnnxSessions
 from lpmm_runtime.portrait import as_batch, resize
@@ -64,7 +64,8 @@ class ImageBackbone:
         if self._sessions.bundle.alpha:
             size = len(image)
             small = np.clip(resize(crop, size, size), 0.0, 1.0).astype(np.float32)
-            plate = background_plate(small, np.ascontiguousarray(alpha))
+            matte = np.ascontiguousarray(alpha)
+            plate = background_plate(small, matte, background_sources(small, matte))
         return ImageIdentity(crop, features, pose_latent, plate, _over(image, alpha, plate))
 
     def render(self, identity: ImageIdentity, pose_latent: Array, size: int) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime import landmarks68
+from lpmm_runtime.backbones.background import background_plate, background_sources
 from lpmm_runtime.backbones.gaze_layer import Eye, gaze_shift, portrait_eyes, raised, sideways
 from lpmm_runtime.backbones.lid_layer import lid_displacement, source_lids
 from lpmm_runtime.backbones.matte import settled_matte
@@ -35,8 +36,6 @@ _EYE_CORNERS = (
 )
 # The networks' doubt about the matte: below the first it is background, above the second head.
 _SURELY_BEHIND, _SURELY_HEAD = 0.15, 0.75
-# The matte is grown by this share of the side before the background behind it is made up, so that no hair is left.
-_PLATE_MARGIN = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +53,7 @@ class Canvas:
 class PortraitFlowIdentity:
     """The crop [H, H, 3], its landmarks [68, 2] (unit square), the encoder's features, the crop's own latent [w].
 
-    Irises are where they were read, [2, 2], or None.
+    Irises are where they were read, [2, 2], or None; `sources` say what is behind the head (`background_sources`).
 
     `canvases` caches one canvas: a character is shown at one size for long.
     """
@@ -64,6 +63,7 @@ class PortraitFlowIdentity:
     features: dict[str, Array]
     pose_latent: Array
     irises: Array | None = None
+    sources: Array | None = None
     canvases: dict[int, Canvas] = field(default_factory=dict, repr=False)
 
 
@@ -100,7 +100,8 @@ class PortraitFlowBackbone:
         alpha = settled_matte(crop, features["source_alpha"][0, 0])
         features["source_alpha"] = alpha[None, None]
         # The encoder looks at eyes and mouth again.
-        return PortraitFlowIdentity(crop, features["source_landmarks"][0], features, pose_latent, irises)
+        own = features["source_landmarks"][0]
+        return PortraitFlowIdentity(crop, own, features, pose_latent, irises, background_sources(crop, _decided(alpha)))
 
     def render(self, identity: PortraitFlowIdentity, pose_latent: Array, size: int) -> Array:
         """See `Backbone.render`."""
@@ -130,30 +131,8 @@ def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     # Enlarged exactly as frames' mattes are: where nothing moves the two must not differ.
     alpha = _decided(_enlarged(identity.features["source_alpha"][0].transpose(1, 2, 0), size)[..., 0])
     eyes = portrait_eyes(crop, identity.landmarks, identity.irises)
-    return Canvas(crop, alpha, background_plate(crop, alpha), portrait_mouth(crop, identity.landmarks), eyes)
-
-
-def background_plate(crop: Array, alpha: Array) -> Array:
-    """Return the background [s, s, 3]: the crop's own outside the head, filled in from coarser scales behind it.
-
-    Args:
-        crop: [s, s, 3] in [0, 1]; alpha: [s, s], the head's matte.
-    """
-    size = len(crop)
-    reach = max(1, round(_PLATE_MARGIN * size))
-    covered = cv2.dilate(alpha, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
-    weight = np.clip(1.0 - covered / 0.5, 0.0, 1.0).astype(np.float32)
-    colours, weights = [crop * weight[..., None]], [weight]
-    while min(weights[-1].shape) > 2:
-        height, width = (max(1, edge // 2) for edge in weights[-1].shape)
-        colours.append(cv2.resize(colours[-1], (width, height), interpolation=cv2.INTER_AREA))
-        weights.append(cv2.resize(weights[-1], (width, height), interpolation=cv2.INTER_AREA))
-    filled = colours[-1] / np.maximum(weights[-1], 1e-4)[..., None]
-    for colour, share in zip(reversed(colours[:-1]), reversed(weights[:-1]), strict=True):
-        height, width = share.shape
-        coarse = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
-        filled = colour + (1.0 - share[..., None]) * coarse
-    return np.clip(filled, 0.0, 1.0).astype(np.float32)
+    plate = background_plate(crop, alpha, identity.sources)
+    return Canvas(crop, alpha, plate, portrait_mouth(crop, identity.landmarks), eyes)
 
 
 def _compose(

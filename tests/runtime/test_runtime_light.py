@@ -4,8 +4,9 @@
 import numpy as np
 import pytest
 
+from lpmm_runtime.backbones.background import background_plate
 from lpmm_runtime.backbones.mouth_layer import portrait_mouth
-from lpmm_runtime.backbones.portrait_flow import Canvas, _compose, background_plate
+from lpmm_runtime.backbones.portrait_flow import Canvas, _compose
 
 SIZE, MAP = 128, 64
 

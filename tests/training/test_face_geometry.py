@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from lpmm_runtime import landmarks68
+from lpmm_runtime.backbones.background import background_plate
 from lpmm_runtime.backbones.lid_layer import lid_displacement, source_lids
-from lpmm_runtime.backbones.portrait_flow import background_plate
 from training.backbones.face_geometry import landmark_flow, line_maps, warp, with_lids, with_source_lids
 from training.export import export_graph
 from training.synth.facekit import FaceKit

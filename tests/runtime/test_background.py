@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is behind a head is made up of what is seen around it: lines go on, nothing visible changes."""
+
+import numpy as np
+import pytest
+
+from lpmm_runtime.backbones.background import background_plate, background_sources, uncovered
+
+SIZE = 256
+
+
+def scene() -> np.ndarray:
+    """Horizontal planks with a grain: [s, s, 3]."""
+    y = np.arange(SIZE)[:, None]
+    planks = 0.5 + 0.3 * np.sign(np.sin(y / 9.0)) * np.ones((1, SIZE))
+    grain = 0.04 * np.random.default_rng(4).standard_normal((SIZE, SIZE))
+    return np.clip(np.stack([planks + grain, 0.8 * planks + grain, 0.6 * planks + grain], axis=-1), 0, 1).astype("f4")
+
+
+def head() -> np.ndarray:
+    """A matte [s, s]: a disc in the middle, with a soft edge."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    return np.clip((70.0 - np.hypot(x - 128, y - 140)) / 3.0, 0, 1).astype("f4")
+
+
+@pytest.fixture(scope="module")
+def portrait() -> tuple[np.ndarray, np.ndarray]:
+    alpha = head()
+    skin = np.array([0.9, 0.2, 0.2], np.float32)
+    return scene() * (1 - alpha[..., None]) + alpha[..., None] * skin, alpha
+
+
+def test_lines_go_on_behind_the_head(portrait: tuple[np.ndarray, np.ndarray]) -> None:
+    crop, alpha = portrait
+    plate = background_plate(crop, alpha, background_sources(crop, alpha))
+    hidden = uncovered(alpha) == 0.0
+    off = np.abs(plate - scene())[hidden].mean()
+    spread = np.abs(background_plate(crop, alpha) - scene())[hidden].mean()
+    assert off < 0.5 * spread, (off, spread)
+
+
+def test_nothing_of_the_head_is_left(portrait: tuple[np.ndarray, np.ndarray]) -> None:
+    crop, alpha = portrait
+    plate = background_plate(crop, alpha, background_sources(crop, alpha))
+    # The planks' red is at most 1.7 times their blue, the head's 4.5 times.
+    redness = plate[..., 0] / (plate[..., 2] + 0.05)
+    assert redness.max() < 2.2
+
+
+def test_what_is_seen_stays_as_it_is(portrait: tuple[np.ndarray, np.ndarray]) -> None:
+    crop, alpha = portrait
+    plate = background_plate(crop, alpha, background_sources(crop, alpha))
+    seen = uncovered(alpha) == 1.0
+    assert seen.mean() > 0.5
+    np.testing.assert_array_equal(plate[seen], crop[seen])
+
+
+def test_a_portrait_always_gets_the_same_background(portrait: tuple[np.ndarray, np.ndarray]) -> None:
+    first, second = (background_sources(*portrait) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    np.testing.assert_array_equal(first, second)
+
+
+def test_sources_serve_every_size(portrait: tuple[np.ndarray, np.ndarray]) -> None:
+    crop, alpha = portrait
+    sources = background_sources(crop, alpha)
+    small, small_alpha = crop[::4, ::4].copy(), alpha[::4, ::4].copy()
+    plate = background_plate(small, small_alpha, sources)
+    assert plate.shape == (SIZE // 4, SIZE // 4, 3)
+    hidden = uncovered(small_alpha) == 0.0
+    spread = background_plate(small, small_alpha)
+    truth = scene()[::4, ::4]
+    assert np.abs(plate - truth)[hidden].mean() < 0.7 * np.abs(spread - truth)[hidden].mean()
+
+
+def test_a_head_that_fills_the_crop_has_colours_spread_behind_it() -> None:
+    crop, alpha = scene(), np.ones((SIZE, SIZE), np.float32)
+    alpha[:, :8] = 0.0
+    sources = background_sources(crop, alpha)
+    assert sources is None
+    plate = background_plate(crop, alpha, sources)
+    assert np.isfinite(plate).all()
+    assert plate.min() >= 0.0
+    assert plate.max() <= 1.0
+
+
+def test_a_picture_without_a_head_is_its_own_background() -> None:
+    crop, alpha = scene(), np.zeros((SIZE, SIZE), np.float32)
+    np.testing.assert_array_equal(background_plate(crop, alpha, background_sources(crop, alpha)), crop)
