@@ -26,6 +26,8 @@ _REACH = 3
 _SEARCHES = 2
 # What a source's distance (in sides, squared) costs in squared colour: near ones first, and clothes do not climb.
 _FAR, _FROM_BELOW = 5.0, 5.0
+# As far as this share of the side behind what is seen its colours are spread.
+_BESIDE = 0.022
 # Places deep behind the head, in pixels, say less about what their neighbours should be.
 _DEPTH_FALL = 0.35
 
@@ -76,11 +78,12 @@ def background_plate(crop: Array, alpha: Array, sources: Array | None = None) ->
     row = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(side / size)
     own = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 2), axis=-1)
     total = np.zeros_like(crop)
-    shifts = (-2, 0, 2)
+    # Not whole numbers: places that end at different pixels leave no blocks.
+    shifts = (-2.25, -0.75, 0.75, 2.25)
     for down in shifts:
         for right in shifts:
             # Every patch that covers a place has a say: their mean has no seams.
-            rows, columns = (np.clip((row - shift).astype(np.int64), 0, side - 1) for shift in (down, right))
+            rows, columns = (np.clip(np.floor(row - shift).astype(np.int64), 0, side - 1) for shift in (down, right))
             place = own + sources[np.ix_(rows, columns)] * np.float32(size)
             total += cv2.remap(crop, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     made_up = total / np.float32(len(shifts) ** 2)
@@ -90,6 +93,10 @@ def background_plate(crop: Array, alpha: Array, sources: Array | None = None) ->
         (np.abs(sources).max(axis=-1) > 0.0).astype(np.float32), (size, size), interpolation=cv2.INTER_NEAREST
     )
     made_up += _spread(crop - made_up, seen * around)
+    # Right beside what is seen its colours go on, whatever the patches say: a matte's soft edge shows little more.
+    hidden = cv2.distanceTransform((seen < 1.0).astype(np.uint8), cv2.DIST_L2, 5) / np.float32(_BESIDE * size)
+    beside = np.clip(1.0 - hidden, 0.0, 1.0)[..., None]
+    made_up += beside * (_spread(crop, seen) - made_up)
     return np.clip(crop + (1.0 - seen[..., None]) * (made_up - crop), 0.0, 1.0).astype(np.float32)
 
 

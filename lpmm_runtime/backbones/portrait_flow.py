@@ -28,6 +28,8 @@ Array = NDArray[np.float32]
 _OUTPUTS = ("flow", "paint", "mask", "alpha", "landmarks")
 # Below this motion, in pixels of 128, a pixel is the portrait's own; above the second, the moved head's.
 _STILL, _MOVED = 0.05, 0.5
+# As far as a head moves, in pixels of 128, before stray hair that the matte missed is seen to stay behind.
+_LEFT = (0.7, 2.0)
 # A change of light counts as this many pixels' motion.
 _LIGHT_COUNTS = 8.0
 _EYE_CORNERS = (
@@ -222,8 +224,7 @@ def _pixels(size: int) -> Array:
 
 def _decided(alpha: Array) -> Array:
     """Return a matte with less doubt: half-seen heads over a made-up background look like ghosts."""
-    t = np.clip((alpha - _SURELY_BEHIND) / (_SURELY_HEAD - _SURELY_BEHIND), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
+    return _ramp(alpha, _SURELY_BEHIND, _SURELY_HEAD)
 
 
 def _enlarged(maps: Array, size: int) -> Array:
@@ -238,16 +239,31 @@ def _enlarged(maps: Array, size: int) -> Array:
 def _change(place: Array, shown: Array, matte: Array, alpha: Array, light: Array | None) -> Array:
     """Return [s, s]: 0 where nothing moves, is lit anew, painted or uncovered: the portrait stands there exactly."""
     size = len(place)
-    covered = cv2.max(matte, alpha)
+    covered = either = cv2.max(matte, alpha)
     across, down = cv2.split(cv2.subtract(place, _pixels(size)))
     pixels = cv2.multiply(cv2.magnitude(across, down), covered, scale=128 / size)
     unseen = cv2.multiply(cv2.subtract(1.0, shown), covered, scale=4.0)
     amount = cv2.max(pixels, cv2.max(cv2.multiply(cv2.absdiff(matte, alpha), 4.0), unseen))
     if size > 128:
-        amount, covered = (cv2.resize(part, (128, 128), interpolation=cv2.INTER_AREA) for part in (amount, covered))
+        amount, covered, pixels = (
+            cv2.resize(part, (128, 128), interpolation=cv2.INTER_AREA) for part in (amount, covered, pixels)
+        )
     if light is not None:
         lit = cv2.resize(np.abs(light - 1.0).max(axis=2), covered.shape, interpolation=cv2.INTER_LINEAR)
         amount = cv2.max(amount, cv2.multiply(lit, covered, scale=_LIGHT_COUNTS))
-    soft = cv2.GaussianBlur(cv2.dilate(amount, np.ones((5, 5), np.uint8)), (0, 0), 1.5)
-    t = np.clip((soft - _STILL) / (_MOVED - _STILL), 0.0, 1.0)
-    return np.asarray(cv2.resize(t * t * (3.0 - 2.0 * t), (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
+    changed = _ramp(_around(amount), _STILL, _MOVED)
+    # Beside a head that hardly moves the portrait's own background stands, too: there is no need to make it up.
+    changed, left = (
+        cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR)
+        for part in (changed, _ramp(_around(pixels), *_LEFT))
+    )
+    return np.asarray(cv2.min(changed, cv2.max(left, cv2.multiply(either, 10.0))), np.float32)
+
+
+def _around(amount: Array) -> Array:
+    return np.asarray(cv2.GaussianBlur(cv2.dilate(amount, np.ones((5, 5), np.uint8)), (0, 0), 1.5), np.float32)
+
+
+def _ramp(value: Array, low: float, high: float) -> Array:
+    t = np.clip((value - low) / (high - low), 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
