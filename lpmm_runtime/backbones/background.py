@@ -28,6 +28,8 @@ _SEARCHES = 2
 _FAR, _FROM_BELOW = 5.0, 5.0
 # As far as this share of the side behind what is seen its colours are spread.
 _BESIDE = 0.022
+# As far as this share of the side a matte errs about the head's edge.
+_EDGE = 0.012
 # Places deep behind the head, in pixels, say less about what their neighbours should be.
 _DEPTH_FALL = 0.35
 
@@ -48,7 +50,7 @@ def background_sources(crop: Array, alpha: Array) -> Array | None:
     side = _SIDES[-1]
     crop, alpha = resize(crop, side, side), resize(alpha, side, side)
     hidden = (uncovered(alpha) < 1.0).astype(np.uint8)
-    picture = _spread(crop, uncovered(alpha))
+    picture = spread(crop, uncovered(alpha))
     rng = np.random.default_rng(0)
     found: _Matches | None = None
     for size, rounds in zip(_SIDES, _ROUNDS, strict=True):
@@ -73,7 +75,7 @@ def background_plate(crop: Array, alpha: Array, sources: Array | None = None) ->
     """
     seen = uncovered(alpha)
     if sources is None:
-        return np.clip(_spread(crop, seen), 0.0, 1.0)
+        return np.clip(spread(crop, seen), 0.0, 1.0)
     size, side = len(crop), len(sources)
     row = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(side / size)
     own = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 2), axis=-1)
@@ -92,15 +94,37 @@ def background_plate(crop: Array, alpha: Array, sources: Array | None = None) ->
     around = cv2.resize(
         (np.abs(sources).max(axis=-1) > 0.0).astype(np.float32), (size, size), interpolation=cv2.INTER_NEAREST
     )
-    made_up += _spread(crop - made_up, seen * around)
+    made_up += spread(crop - made_up, seen * around)
     # Right beside what is seen its colours go on, whatever the patches say: a matte's soft edge shows little more.
     hidden = cv2.distanceTransform((seen < 1.0).astype(np.uint8), cv2.DIST_L2, 5) / np.float32(_BESIDE * size)
     beside = np.clip(1.0 - hidden, 0.0, 1.0)[..., None]
-    made_up += beside * (_spread(crop, seen) - made_up)
+    made_up += beside * (spread(crop, seen) - made_up)
     return np.clip(crop + (1.0 - seen[..., None]) * (made_up - crop), 0.0, 1.0).astype(np.float32)
 
 
-def _spread(picture: Array, seen: Array) -> Array:
+def head_colours(crop: Array, alpha: Array) -> Array:
+    """Return the crop [s, s, 3] with the head's colours going on beyond its edge, so that no background moves with it.
+
+    An edge pixel stays as it is where it is nearer to the head's colours further in than to the background's further
+    out: hair does, a matte's error does not.
+
+    Args:
+        crop: [s, s, 3] in [0, 1]; alpha: [s, s], the head's matte.
+    """
+    reach = max(1, round(_EDGE * len(crop)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    inner, outer = cv2.erode(alpha, kernel), 1.0 - cv2.dilate(alpha, kernel)
+    if inner.max() < 1.0 or outer.max() < 1.0:
+        return crop
+    head, behind = spread(crop, inner), spread(crop, np.asarray(outer, np.float32))
+    way = head - behind
+    share = ((crop - behind) * way).sum(axis=-1) / np.maximum((way * way).sum(axis=-1), 1e-3)
+    own = np.clip((share - 0.3) / 0.4, 0.0, 1.0) * np.clip(2.0 * alpha - 1.0, 0.0, 1.0)
+    kept = np.maximum(inner, own)[..., None]
+    return np.clip(crop + (1.0 - kept) * (head - crop), 0.0, 1.0).astype(np.float32)
+
+
+def spread(picture: Array, seen: Array) -> Array:
     """Return the picture [s, s, 3] where it is `seen` [s, s], and elsewhere what coarser scales show."""
     colours, weights = [picture * seen[..., None]], [seen]
     while min(weights[-1].shape) > 2:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.backbones.background import background_plate, background_sources
+from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours
 from lpmm_runtime.backbones.gaze_layer import Eye, gaze_shift, portrait_eyes, raised, sideways
 from lpmm_runtime.backbones.lid_layer import lid_displacement, source_lids
 from lpmm_runtime.backbones.matte import settled_matte
@@ -42,11 +42,18 @@ _SURELY_BEHIND, _SURELY_HEAD = 0.15, 0.75
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """A portrait at one size: the crop [s, s, 3], its matte [s, s], the background plate [s, s, 3], mouth and eyes."""
+    """A portrait at one size.
+
+    Attributes:
+        crop: [s, s, 3]; alpha: [s, s], its matte; plate: [s, s, 3], the background.
+        head: [s, s, 3], the crop with the head's colours going on beyond its edge: what was behind does not come along.
+        mouth, eyes: what is drawn anew.
+    """
 
     crop: Array
     alpha: Array
     plate: Array
+    head: Array
     mouth: PortraitMouth
     eyes: tuple[Eye | None, Eye | None]
 
@@ -134,7 +141,8 @@ def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     alpha = _decided(_enlarged(identity.features["source_alpha"][0].transpose(1, 2, 0), size)[..., 0])
     eyes = portrait_eyes(crop, identity.landmarks, identity.irises)
     plate = background_plate(crop, alpha, identity.sources)
-    return Canvas(crop, alpha, plate, portrait_mouth(crop, identity.landmarks), eyes)
+    mouth = portrait_mouth(crop, identity.landmarks)
+    return Canvas(crop, alpha, plate, head_colours(crop, alpha), mouth, eyes)
 
 
 def _compose(
@@ -176,19 +184,19 @@ def _compose(
 
 
 def _looking(canvas: Canvas, target: Array, irises: Array, flow: Array, place: Array) -> Array:
-    """Return the crop with its irises raised or lowered; those that look aside shift what `place` [s, s, 2] points to.
+    """Return the head with its irises raised or lowered; those that look aside shift what `place` [s, s, 2] points to.
 
     Args:
         target: [68, 2], the target's landmarks; irises: [2, 2], displacements, the picture's left eye first; flow: as
             the graph gives it.
     """
-    size, crop = len(canvas.crop), canvas.crop
+    size, crop = len(canvas.head), canvas.head
     for eye, corners, move in zip(canvas.eyes, _EYE_CORNERS, irises, strict=True):
         if eye is None:
             continue
         shift = gaze_shift(eye, target[list(corners)], eye.middle + move, np.ascontiguousarray(flow))
         if shift[1]:
-            crop = crop.copy() if crop is canvas.crop else crop
+            crop = crop.copy() if crop is canvas.head else crop
             crop[eye.rows, eye.columns] = raised(eye, canvas.crop[eye.rows, eye.columns], shift)
         if shift[0]:
             low, high = target[list(corners)].min(axis=0) * size, target[list(corners)].max(axis=0) * size

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lpmm_runtime.backbones.background import background_plate, background_sources, uncovered
+from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours, uncovered
 
 SIZE = 256
 
@@ -91,3 +91,28 @@ def test_a_head_that_fills_the_crop_has_colours_spread_behind_it() -> None:
 def test_a_picture_without_a_head_is_its_own_background() -> None:
     crop, alpha = scene(), np.zeros((SIZE, SIZE), np.float32)
     np.testing.assert_array_equal(background_plate(crop, alpha, background_sources(crop, alpha)), crop)
+
+
+def test_background_that_a_matte_took_for_head_does_not_move_with_it() -> None:
+    true = (head() > 0.5).astype(np.float32)
+    skin = np.array([0.9, 0.2, 0.2], np.float32)
+    crop = np.where(true[..., None] > 0.5, skin, scene())
+    too_wide = cv2.dilate(true, np.ones((5, 5), np.uint8))
+    edge = (too_wide > 0.5) & (true < 0.5)
+    assert edge.sum() > 200
+    off = np.abs(head_colours(crop, too_wide) - skin)[edge].mean()
+    assert off < 0.1 * np.abs(crop - skin)[edge].mean(), off
+
+
+def test_inside_the_head_and_at_its_true_edge_its_colours_stay(portrait: tuple[np.ndarray, np.ndarray]) -> None:
+    crop, alpha = portrait
+    colours = head_colours(crop, alpha)
+    deep = cv2.erode(alpha, np.ones((15, 15), np.uint8)) == 1.0
+    np.testing.assert_allclose(colours[deep], crop[deep], atol=1e-6)
+    edge = (alpha == 1.0) & ~deep
+    assert np.abs(colours[edge] - crop[edge]).mean() < 0.005
+
+
+def test_a_crop_that_is_all_head_keeps_its_colours() -> None:
+    crop = scene()
+    np.testing.assert_array_equal(head_colours(crop, np.ones((SIZE, SIZE), np.float32)), crop)
