@@ -20,7 +20,7 @@ Places = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 # The matte is grown by this share of the side before the background behind it is made up, so that no hair is left.
-_MARGIN = 0.02
+_MARGIN = 0.025
 _SIDES, _ROUNDS = (32, 64, 128), (6, 4, 2)
 _REACH = 3
 _SEARCHES = 2

@@ -247,25 +247,26 @@ def _enlarged(maps: Array, size: int) -> Array:
 def _change(place: Array, shown: Array, matte: Array, alpha: Array, light: Array | None) -> Array:
     """Return [s, s]: 0 where nothing moves, is lit anew, painted or uncovered: the portrait stands there exactly."""
     size = len(place)
-    covered = either = cv2.max(matte, alpha)
+    covered, inside = cv2.max(matte, alpha), cv2.min(matte, alpha)
     across, down = cv2.split(cv2.subtract(place, _pixels(size)))
     pixels = cv2.multiply(cv2.magnitude(across, down), covered, scale=128 / size)
     unseen = cv2.multiply(cv2.subtract(1.0, shown), covered, scale=4.0)
     amount = cv2.max(pixels, cv2.max(cv2.multiply(cv2.absdiff(matte, alpha), 4.0), unseen))
     if size > 128:
-        amount, covered, pixels = (
-            cv2.resize(part, (128, 128), interpolation=cv2.INTER_AREA) for part in (amount, covered, pixels)
+        amount, covered, inside, pixels = (
+            cv2.resize(part, (128, 128), interpolation=cv2.INTER_AREA) for part in (amount, covered, inside, pixels)
         )
+    # Where a head was and is no more nothing may move at all.
+    bared = cv2.erode(cv2.subtract(covered, inside), np.ones((3, 3), np.uint8))
+    left = _ramp(_around(cv2.max(pixels, cv2.multiply(bared, 4.0 * _LEFT[1]))), *_LEFT)
     if light is not None:
         lit = cv2.resize(np.abs(light - 1.0).max(axis=2), covered.shape, interpolation=cv2.INTER_LINEAR)
         amount = cv2.max(amount, cv2.multiply(lit, covered, scale=_LIGHT_COUNTS))
     changed = _ramp(_around(amount), _STILL, _MOVED)
-    # Beside a head that hardly moves the portrait's own background stands, too: there is no need to make it up.
-    changed, left = (
-        cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR)
-        for part in (changed, _ramp(_around(pixels), *_LEFT))
-    )
-    return np.asarray(cv2.min(changed, cv2.max(left, cv2.multiply(either, 10.0))), np.float32)
+    # The edge of a head that hardly moves, and what is beside it, need not be made up: no matte is as exact.
+    within = cv2.erode(inside, np.ones((5, 5), np.uint8))
+    changed = cv2.min(changed, cv2.max(left, within))
+    return np.asarray(cv2.resize(changed, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _around(amount: Array) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours, uncovered
+from lpmm_runtime.backbones.portrait_flow import _change, _pixels
 
 SIZE = 256
 
@@ -116,3 +117,30 @@ def test_inside_the_head_and_at_its_true_edge_its_colours_stay(portrait: tuple[n
 def test_a_crop_that_is_all_head_keeps_its_colours() -> None:
     crop = scene()
     np.testing.assert_array_equal(head_colours(crop, np.ones((SIZE, SIZE), np.float32)), crop)
+
+
+def disc(x: float, radius: float = 60.0) -> np.ndarray:
+    row, column = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    return np.clip((radius - np.hypot(column - x, row - 128)) / 4.0, 0, 1).astype("f4")
+
+
+def test_where_a_head_was_and_is_no_more_the_background_is_made_up() -> None:
+    place = _pixels(SIZE).copy()  # nothing moves where the head is gone
+    was, now = disc(100), disc(140)
+    change = _change(place, np.ones((SIZE, SIZE), np.float32), now, was, None)
+    bared = (was > 0.5) & (now < 0.01)
+    assert bared.sum() > 1500
+    assert change[cv2.erode(bared.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0].mean() > 0.95
+
+
+def test_the_edge_of_a_head_that_hardly_moves_is_the_portraits_own() -> None:
+    head_matte = disc(128)
+    place = _pixels(SIZE) + np.float32(0.4 * SIZE / 128)
+    painted = np.full((SIZE, SIZE), 0.5, np.float32)
+    change = _change(place, painted, head_matte, head_matte, None)
+    edge = (head_matte > 0.05) & (head_matte < 0.95)
+    assert change[edge].max() < 0.1
+    assert change[disc(128, 40.0) == 1.0].min() > 0.95
+    # A head that moves further takes its edge along.
+    far = _change(_pixels(SIZE) + np.float32(4.0 * SIZE / 128), painted, head_matte, head_matte, None)
+    assert far[edge].min() > 0.9
