@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +33,6 @@ from training import (
     export,
     face_finder,
     generator,
-    geometry_head,
     head_calibration,
     landmark_model,
     landmark_refiner,
@@ -48,7 +46,6 @@ from training import (
     slider_rig,
 )
 from training.backbones.portrait_flow import MAP_SIZE, LatentSpace, PortraitFlow
-from training.geometry_head import FaceMotions
 from training.recipe import RECIPES, Recipe, Size
 from training.shard_columns import Columns
 from training.shards import Kind, ShardPlan, make_shards, open_all, read_all
@@ -63,9 +60,8 @@ _FOR_THE_FIRST = {"data", "lpmm", "head_angles", "export"}
 _FINDER_SHARDS = 12
 # Groups of slider motions drawn of each person, and the share of the people that D is not trained on.
 _GROUPS_EACH, _SPARED = 3, 0.03
-_SLIDER_MOTIONS = "slider-motions"
+_SLIDER_MOTIONS = "slider-motions.npz"
 Network = TypeVar("Network", bound=torch.nn.Module)
-Motions = TypeVar("Motions", FaceMotions, SliderMotions)
 STAGES = (
     "data",
     "lpmm",
@@ -73,7 +69,6 @@ STAGES = (
     "lp_regressor",
     "landmark_refiner",
     "pose_encoder",
-    "geometry_head",
     "generator",
     "lp_adaptor",
     "controls",
@@ -250,7 +245,7 @@ class DefaultRun:
         both = np.concatenate([canonical, pose_latent.mirrored_canonical(canonical)])
         np.savez(self.folder / "latent_space.npz", **vars(LatentSpace.fit(both, recipe.latent_size)))
         # They were said in the model and the latents before.
-        (self.folder / f"{_SLIDER_MOTIONS}.npz").unlink(missing_ok=True)
+        (self.folder / _SLIDER_MOTIONS).unlink(missing_ok=True)
 
     def face_finder(self) -> None:
         """Train the face finder."""
@@ -289,25 +284,13 @@ class DefaultRun:
         encoder, faces = self.pose_encoder(trained=False), self.faces_at(recipe.encoder_size)
         pose_latent.train(encoder, self.latent_space, self.regressor(), *faces, schedule, self.folder)
 
-    def geometry_head(self) -> None:
-        """Train the geometry head."""
-        recipe, seed = self.recipe, self.options.seed
-
-        def drawn(name: str, people: int, split: Split) -> FaceMotions:
-            return self._drawn(name, FaceMotions, lambda: geometry_head.sample(self.kit, people, seed, split))
-
-        train = drawn("face-motions", recipe.geometry_people, "train")
-        test = drawn("face-motions-test", max(2, recipe.geometry_people // 30), "test")
-        schedule = self.schedule(recipe.geometry_steps, 256, 2e-3, bf16=False)
-        geometry_head.train(
-            self.backbone(trained=False).geometry, self.latent_space, train, test, schedule, self.folder
-        )
-
     def generator(self) -> None:
-        """Train G."""
+        """Train the geometry head, then G."""
         recipe = self.recipe
         model = self.backbone(trained=False)
-        self._weights("geometry_head", model.geometry)
+        geometry = self.schedule(recipe.geometry_steps, 256, 1e-3, bf16=False)
+        generator.train_geometry(model, self.latent_space, *self.groups, geometry, self.folder)
+        loop.load_weights(self.folder / "geometry_head.pt", model.geometry)
         schedule = self.schedule(recipe.generator_steps, recipe.generator_batch, 2e-3)
         generator.train_generator(model, *self.groups, schedule, self.folder)
 
@@ -353,19 +336,18 @@ class DefaultRun:
     @cached_property
     def slider_motions(self) -> SliderMotions:
         """What sliders make of faces."""
+        kept = self.folder / _SLIDER_MOTIONS
 
-        def draw() -> SliderMotions:
-            people, encode = self.recipe.slider_people, self.latent_space.encode
-            return slider_motions.sample(self.kit, self.landmark_model, encode, people, _GROUPS_EACH, self.options.seed)
+        def draw() -> None:
+            recipe, encode = self.recipe, self.latent_space.encode
+            drawn = slider_motions.sample(
+                self.kit, self.landmark_model, encode, recipe.slider_people, _GROUPS_EACH, self.options.seed
+            )
+            np.savez(kept, **vars(drawn))
 
-        return self._drawn(_SLIDER_MOTIONS, SliderMotions, draw)
-
-    def _drawn(self, name: str, kind: type[Motions], draw: Callable[[], Motions]) -> Motions:
-        """Return motions that are drawn once a run and kept in its folder."""
-        kept = self.folder / f"{name}.npz"
-        processes.from_first(lambda: None if kept.exists() else np.savez(kept, **vars(draw())))
+        processes.from_first(lambda: None if kept.exists() else draw())
         with np.load(kept, allow_pickle=False) as archive:
-            return kind(**{name: archive[name] for name in archive.files})
+            return SliderMotions(**{name: archive[name] for name in archive.files})
 
     def controls(self) -> None:
         """Fit the controls, then train them and D together."""
@@ -518,7 +500,6 @@ def run(args: argparse.Namespace) -> int:
         "lp_regressor": job.lp_regressor,
         "landmark_refiner": job.landmark_refiner,
         "pose_encoder": job.pose_encoder_stage,
-        "geometry_head": job.geometry_head,
         "generator": job.generator,
         "lp_adaptor": job.lp_adaptor,
         "controls": job.controls,

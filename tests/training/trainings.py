@@ -17,7 +17,6 @@ from training import (
     adaptor_data,
     face_finder,
     generator,
-    geometry_head,
     landmark_refiner,
     loop,
     lp_regressor,
@@ -60,8 +59,7 @@ def train_all(folder: Path) -> None:
     face_finder.train(face_finder.FaceFinder(64), scenes, scenes, once, folder)
     pairs = generator.GroupData(heads)
     flow = PortraitFlow(space, 8)
-    posed = made_up_faces.motions(4)
-    geometry_head.train(flow.geometry, space, posed, posed, schedule, folder)
+    generator.train_geometry(flow, space, pairs, pairs, schedule, folder)
     generator.train_generator(flow, pairs, pairs, replace(schedule, batch=4), folder)
 
     points = np.concatenate([faces.arrays["landmarks"][:], faces.arrays["irises"][:]], axis=1)
