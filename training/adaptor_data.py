@@ -19,7 +19,6 @@ from training import loop, lp_adaptor
 from training.backbones.portrait_flow import MAP_SIZE, Identity, LatentSpace, PortraitFlow, background_plate, composite
 from training.draws import Draw
 from training.generator import GroupData
-from training.landmark_model import LandmarkSet
 from training.lp_adaptor import AdaptorBatch, LpAdaptor, Weights
 from training.lp_regressor import LpRegressor
 from training.pose_latent import PoseEncoder
@@ -103,7 +102,7 @@ def train(
     encoder: PoseEncoder,
     model: PortraitFlow,
     space: LatentSpace,
-    known: LandmarkSet,
+    mean: Tensor,
     people: tuple[Tensor, Tensor],
     groups: GroupData,
     warm_up: loop.Schedule,
@@ -113,10 +112,9 @@ def train(
     """Train D: first on known motions, then by Eq. 2–4 on rendered frames, all else frozen.
 
     Args:
+        mean: v̄ [w].
         people: params [g, m, k] and latents [g, m, w] of people in m known motions each.
-        known: motions as people make them; v̄ is their average.
     """
-    mean = torch.from_numpy(space.average(known.canonical))
     basis = torch.from_numpy(space.basis)
     lp_adaptor.warm_up(adaptor, mean, *people, measured(basis), warm_up, folder)
     regressor.eval().requires_grad_(False)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,30 @@ class _GeneratorGraph(nn.Module):
         return maps.flow, maps.paint, maps.mask, maps.alpha, points, maps.light
 
 
+def write_graph(network: nn.Module, path: Path, inputs: dict[str, Tensor], outputs: Sequence[str]) -> None:
+    """Write a network as ONNX with a free batch dimension.
+
+    Args:
+        inputs: examples by input name.
+    """
+    network = network.eval().float().cpu()
+    names = list(inputs)
+    one = tuple(value[:1] for value in inputs.values())
+    with warnings.catch_warnings():
+        # The tracer warns of every constant it keeps; what it wrote is checked by `export_graph`.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            one,
+            str(path),
+            input_names=names,
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "n"} for name in [*names, *outputs]},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+
+
 def export_graph(
     network: nn.Module,
     path: Path,
@@ -95,22 +119,7 @@ def export_graph(
     Raises:
         ExportError: if onnxruntime answers differently.
     """
-    network = network.eval().float().cpu()
-    names = list(inputs)
-    one = tuple(value[:1] for value in inputs.values())
-    with warnings.catch_warnings():
-        # The tracer warns of every constant it keeps; what it wrote is checked below.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            one,
-            str(path),
-            input_names=names,
-            output_names=list(outputs),
-            dynamic_axes={name: {0: "n"} for name in [*names, *outputs]},
-            opset_version=_OPSET,
-            dynamo=False,
-        )
+    write_graph(network, path, inputs, outputs)
     with torch.no_grad():
         expected = network(*inputs.values())
     expected = (expected,) if isinstance(expected, Tensor) else expected
@@ -122,6 +131,44 @@ def export_graph(
             raise ExportError(f"{path}: output {name} is off by {off:.2g}")
 
 
+@dataclass(frozen=True)
+class Graph:
+    """One file of a bundle: a network, examples of its inputs by name (two rows each), and its outputs' names."""
+
+    name: str
+    network: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: Sequence[str]
+
+
+def graphs(models: TrainedModels) -> Iterator[Graph]:
+    """Yield the networks of a bundle as its files hold them."""
+    generator = torch.Generator().manual_seed(0)
+
+    def picture(size: int) -> Tensor:
+        coarse = torch.rand(2, 3, 8, 8, generator=generator)
+        return nn.functional.interpolate(coarse, size=(size, size), mode="bilinear")
+
+    regressor, encoder, finder = models.lp_regressor, models.pose_encoder, models.face_finder
+    yield Graph("lp_regressor", regressor, {"image": picture(regressor.reader.size)}, ["params", "alignment"])
+    yield Graph("pose_encoder", encoder, {"image": picture(encoder.size)}, ["pose_latent"])
+    yield Graph("face_finder", finder, {"image": picture(finder.size)}, ["boxes", "scores"])
+    k, w = models.landmark_model.k, len(models.mean_latent)
+    params = torch.randn(2, k, generator=generator)
+    yield Graph("lp_adaptor", models.lp_adaptor, {"params": params}, ["pose_offset"])
+
+    landmarks = torch.from_numpy(models.landmark_model.landmarks(0.3 * params.numpy())[:, : landmarks68.COUNT])
+    latent = torch.from_numpy(models.mean_latent) + 0.3 * torch.randn(2, w, generator=generator)
+    identity = {"image": picture(IDENTITY_SIZE), "landmarks": landmarks, "pose_latent": latent}
+    identify = _IdentityGraph(models.backbone, models.landmark_refiner).eval()
+    yield Graph("identity_encoder", identify, identity, _FEATURES)
+    with torch.no_grad():
+        features = dict(zip(_FEATURES, identify(*identity.values()), strict=True))
+    moved = features | {"pose_latent": latent + 0.5 * torch.randn(2, w, generator=generator)}
+    outputs = ["flow", "paint", "mask", "alpha", "landmarks", "light"]
+    yield Graph("generator", _GeneratorGraph(models.backbone), moved, outputs)
+
+
 def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], name: str, version: str) -> None:
     """Write the whole bundle into a new folder, replacing what is there.
 
@@ -131,48 +178,9 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    generator = torch.Generator().manual_seed(0)
-
-    def picture(size: int) -> Tensor:
-        coarse = torch.rand(2, 3, 8, 8, generator=generator)
-        return nn.functional.interpolate(coarse, size=(size, size), mode="bilinear")
-
-    export_graph(
-        models.lp_regressor,
-        folder / "lp_regressor.onnx",
-        {"image": picture(models.lp_regressor.reader.size)},
-        ["params", "alignment"],
-    )
-    export_graph(
-        models.pose_encoder,
-        folder / "pose_encoder.onnx",
-        {"image": picture(models.pose_encoder.size)},
-        ["pose_latent"],
-    )
-    export_graph(
-        models.face_finder,
-        folder / "face_finder.onnx",
-        {"image": picture(models.face_finder.size)},
-        ["boxes", "scores"],
-    )
+    for graph in graphs(models):
+        export_graph(graph.network, folder / f"{graph.name}.onnx", graph.inputs, graph.outputs)
     k, w = models.landmark_model.k, len(models.mean_latent)
-    params = torch.randn(2, k, generator=generator)
-    export_graph(models.lp_adaptor, folder / "lp_adaptor.onnx", {"params": params}, ["pose_offset"])
-
-    landmarks = torch.from_numpy(models.landmark_model.landmarks(0.3 * params.numpy())[:, : landmarks68.COUNT])
-    latent = torch.from_numpy(models.mean_latent) + 0.3 * torch.randn(2, w, generator=generator)
-    identity = {"image": picture(IDENTITY_SIZE), "landmarks": landmarks, "pose_latent": latent}
-    encoder = _IdentityGraph(models.backbone, models.landmark_refiner)
-    export_graph(encoder, folder / "identity_encoder.onnx", identity, _FEATURES)
-    with torch.no_grad():
-        features = dict(zip(_FEATURES, encoder(*identity.values()), strict=True))
-    moved = latent + 0.5 * torch.randn(2, w, generator=generator)
-    export_graph(
-        _GeneratorGraph(models.backbone),
-        folder / "generator.onnx",
-        {**features, "pose_latent": moved},
-        ["flow", "paint", "mask", "alpha", "landmarks", "light"],
-    )
     controls = models.controls
     np.savez(
         folder / "lpmm.npz",

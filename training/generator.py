@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Training the default backbone's geometry head and its generator G on groups of frames with exact motion."""
+"""Training the default backbone's generator G on groups of frames with exact motion."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ from training.backbones.portrait_flow import (
     FLOW_SIZE,
     MAP_SIZE,
     Identity,
-    LatentSpace,
     PortraitFlow,
     background_plate,
     composite,
 )
 from training.draws import Draw
-from training.pose_latent import mirrored_canonical
 from training.shard_columns import Columns
 
 Array = NDArray[np.float32]
@@ -61,7 +59,6 @@ class GroupData:
         self.images = arrays["images"].reshape(groups, frames, side, side, 3)
         self.alpha = arrays["alpha"].reshape(groups, frames, side, side)
         self.landmarks = arrays["landmarks"]
-        self.irises = arrays["irises"]
         self.canonical = arrays["canonical"]
         self.pairs, self.flow, self.layers = arrays["pairs"], arrays["flow"], arrays["layers"]
 
@@ -91,70 +88,6 @@ class GroupData:
             visible=(layers & 1).float(),
             layer=(layers >> 1).float(),
         )
-
-    @property
-    def geometry_pairs(self) -> int:
-        """How many ordered pairs of frames there are, with those of the mirrored ones."""
-        groups, frames = self.landmarks.shape[:2]
-        return 2 * groups * frames * (frames - 1)
-
-    def geometry(self, rows: NDArray[np.int64], space: LatentSpace) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return landmarks [n, 68, 2], latents of source and target [n, w] and displacements [n, 70, 2] of the pairs of
-        frames numbered `rows`.
-        """
-        groups, frames = self.landmarks.shape[:2]
-        pair, group = np.divmod(rows, groups)
-        flip, pair = np.divmod(pair, frames * (frames - 1))
-        s, t = np.divmod(pair, frames - 1)
-        points, latents = [], []
-        for frame in (s, t + (t >= s)):
-            seen = np.concatenate([self.landmarks[group, frame], self.irises[group, frame]], axis=1)
-            canonical = self.canonical[group, frame]
-            mirrored = flip.astype(bool)
-            seen[mirrored] = mirrored_canonical(seen[mirrored])
-            canonical[mirrored] = mirrored_canonical(canonical[mirrored])
-            points.append(torch.from_numpy(seen))
-            latents.append(torch.from_numpy(space.encode(canonical)))
-        return points[0][:, :68], latents[0], latents[1], points[1] - points[0]
-
-
-def train_geometry(
-    model: PortraitFlow, space: LatentSpace, data: GroupData, held_out: GroupData, schedule: loop.Schedule, folder: Path
-) -> None:
-    """Train the geometry head on landmarks alone, with the errors that F and E will make."""
-    tests = held_out.geometry(np.arange(held_out.geometry_pairs), space)
-    head = model.geometry.to(schedule.device)
-
-    def make_batch(draw: Draw) -> list[Tensor]:
-        landmarks, source, target, change = data.geometry(draw.rows(data.geometry_pairs), space)
-        whole = (2, draw.batch, source.shape[1])
-        noise = torch.from_numpy(draw.shared.standard_normal(whole, np.float32)[:, draw.part])
-        points = torch.from_numpy(draw.shared.standard_normal((draw.batch, 68, 2), np.float32)[draw.part])
-        # E's error on source and target is mostly shared, for it is the same face.
-        return [
-            landmarks + 0.006 * points,
-            source + 0.25 * noise[0],
-            target + 0.25 * noise[0] + 0.08 * noise[1],
-            change,
-        ]
-
-    def loss(batch: list[Tensor], _step: int) -> Tensor:
-        landmarks, source, target, change = (part.to(schedule.device) for part in batch)
-        return 100.0 * (head(landmarks, source, target) - change).abs().sum(dim=-1).mean()
-
-    @torch.no_grad()
-    def evaluate() -> dict[str, float]:
-        landmarks, source, target, change = (part.to(schedule.device) for part in tests)
-        error = 100.0 * (head(landmarks, source, target) - change).norm(dim=-1)
-        plain = 100.0 * (((target - source) @ head.basis).reshape(-1, 70, 2) - change).norm(dim=-1)
-        return {
-            "points_off": float(error.mean()),
-            "points_off_eyes": float(error[:, 36:48].mean()),
-            "points_off_mouth": float(error[:, 48:68].mean()),
-            "points_off_canonical": float(plain.mean()),
-        }
-
-    loop.train("geometry_head", head, schedule, folder, make_batch, loss, evaluate)
 
 
 def _jittered(batch: PairBatch, draw: Draw) -> PairBatch:

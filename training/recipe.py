@@ -14,8 +14,9 @@ class Recipe:
     Attributes:
         faces, groups: shards of training pictures and of frame groups (`shards.SAMPLES_PER_SHARD`), or of
             `per_shard` samples; as many again are never needed for tests: one shard each.
-        landmark_people, control_people, slider_people: people whose landmarks the LPMM, the controls and the
-            LP-adaptor's start are fitted on; calibration_people: those whose turned heads degrees are measured on.
+        landmark_people, control_people, slider_people, geometry_people: people whose landmarks the LPMM, the controls,
+            the LP-adaptor's end and the geometry head learn from; calibration_people: those whose turned heads degrees
+            are measured on.
         face_size: side of face pictures; regressor_size: of the LP-regressor's crops; coarse_size: of the small
             ones that it learns from first; encoder_size: of the pose encoder's.
         reader_width: MobileNetV2's width multiplier.
@@ -44,7 +45,8 @@ class Recipe:
     lp_regressor_batch: int = 64
     refiner_steps: int = 1400
     pose_encoder_steps: int = 1000
-    geometry_steps: int = 5000
+    geometry_people: int = 4000
+    geometry_steps: int = 9000
     generator_steps: int = 1200
     generator_batch: int = 16
     warm_up_steps: int = 12000
@@ -92,6 +94,7 @@ RECIPES: dict[Size, Recipe] = {
         lp_regressor_batch=16,
         refiner_steps=20,
         pose_encoder_steps=20,
+        geometry_people=20,
         geometry_steps=150,
         generator_steps=12,
         generator_batch=4,

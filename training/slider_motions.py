@@ -71,22 +71,28 @@ def sample(
         rng = np.random.default_rng([seed, 19, number])
         person = shape_only(kit, rng)
         for _ in range(each):
-            lens, start = float(rng.uniform(10, 38)), _start(kit, rng)
+            lens, beginning = float(rng.uniform(10, 38)), start(kit, rng)
             for moment in range(MOTIONS):
-                sliders = _sliders(names, rng) if moment else {}
-                turn = [float(rng.uniform(-reach, reach)) for reach in _TURN_REACH]
-                turn = turn if moment and rng.random() > _STILL_CHANCE else [0.0, 0.0, 0.0]
-                motion = _added(start, sliders, turn)
+                posed = sliders(names, rng) if moment else {}
+                further = turn(rng)
+                further = further if moment and rng.random() > _STILL_CHANCE else [0.0, 0.0, 0.0]
+                motion = added(beginning, posed, further)
                 points = sampler.aligned_points(person, motion, lens)
                 params.append(model.params(points[: model.points]))
                 canonical.append(frame.points(motion))
-                values.append([sliders.get(name, 0.0) for name in names])
-                turns.append(turn)
+                values.append([posed.get(name, 0.0) for name in names])
+                turns.append(further)
     columns = np.stack(params), encode(np.stack(canonical)), np.array(values), np.array(turns)
     return SliderMotions(*(part.reshape(-1, MOTIONS, part.shape[-1]).astype(np.float32) for part in columns))
 
 
-def _start(kit: FaceKit, rng: np.random.Generator) -> Motion:
+def turn(rng: np.random.Generator) -> list[float]:
+    """Return a turn of the head: degrees of yaw, pitch and roll."""
+    return [float(rng.uniform(-reach, reach)) for reach in _TURN_REACH]
+
+
+def start(kit: FaceKit, rng: np.random.Generator) -> Motion:
+    """Return a motion that a portrait may show: a pose of the head, often an expression, open eyes."""
     yaw, pitch, roll = (float(rng.normal(0, sd)) for sd in (14, 7, 7)) if rng.random() < 0.7 else (0.0, 0.0, 0.0)
     shown = sample_expression(rng, kit.expression_presets) if rng.random() < _EXPRESSION_CHANCE else Motion()
     # Open eyes: narrow ones must not be taken for half shut, or a blink would close them by half.
@@ -94,19 +100,20 @@ def _start(kit: FaceKit, rng: np.random.Generator) -> Motion:
     return replace(shown, yaw=yaw, pitch=pitch, roll=roll, controls=shown.controls | dict.fromkeys(_LIDS, lids))
 
 
-def _added(start: Motion, sliders: dict[str, float], turn: list[float]) -> Motion:
-    """Return a start with sliders at their values added: a smile grows wider, but a shut eye shuts no further."""
-    controls = dict(start.controls)
-    for name, value in sliders.items():
+def added(beginning: Motion, posed: dict[str, float], further: list[float]) -> Motion:
+    """Return a start with sliders `posed` and the head turned `further`: a smile widens, a shut eye shuts no more."""
+    controls = dict(beginning.controls)
+    for name, value in posed.items():
         already = controls.get(name, 0.0)
         left = max(0.0, 1.0 - already) if name in _LIDS else 1.0
         controls[name] = already + value * left
-    return replace(
-        start, yaw=start.yaw + turn[0], pitch=start.pitch + turn[1], roll=start.roll + turn[2], controls=controls
+    yaw, pitch, roll = (
+        angle + more for angle, more in zip((beginning.yaw, beginning.pitch, beginning.roll), further, strict=True)
     )
+    return replace(beginning, yaw=yaw, pitch=pitch, roll=roll, controls=controls)
 
 
-def _sliders(names: tuple[str, ...], rng: np.random.Generator) -> dict[str, float]:
+def sliders(names: tuple[str, ...], rng: np.random.Generator) -> dict[str, float]:
     """Return the values of a few sliders, one in two with its counterpart on the other side."""
     gaze = any(name in GAZE_CONTROLS for name in names)
     faces = [name for name in names if name not in GAZE_CONTROLS]

@@ -13,6 +13,10 @@ _EYES = ((landmarks68.EYE_RIGHT, (17, 18, 19, 20, 21)), (landmarks68.EYE_LEFT, (
 # Where a lid covers eye-white, its edge is fetched from this far outside its line, in eye widths: the upper lid
 # keeps its lashes, the lower one must show nothing of the eye.
 _UPPER_MARGIN, _LOWER_MARGIN = 0.08, 0.06
+# How far below their landmarks, which follow the upper edges, brows reach, in eye widths: no lid takes one along.
+_BROW = 0.28
+# A lid's motion fades out over so many times its way at least: skin stretches, but no brow comes down.
+_LEAST_FOLD = 1.08
 # A lid change below this, in eye widths, is not worth a layer.
 _LEAST_CHANGE = 0.004
 
@@ -82,8 +86,9 @@ def _slide(u: Array, v: Array, old: Array, new: Array, brow: Array) -> Array:
     lower_new = np.maximum(lower_new, upper_new)
     brow_line = np.interp(inside, *_sorted(brow)).astype(np.float32)
     rise, sink = upper_old - upper_new, lower_old - lower_new
-    # The skin between brow and lid takes up the motion; a fold needs at least this much room.
-    above = np.maximum((upper_new - brow_line) * 0.9, 1.5 * np.abs(rise) + 0.02)
+    # The skin between brow and lid takes up the motion: all of it, or what lies below brows that are low.
+    room = np.maximum(upper_new - brow_line - _BROW, 0.5 * (upper_old - brow_line))
+    above = np.maximum(room, _LEAST_FOLD * np.abs(rise) + 0.02)
     below = np.maximum(0.5, 2.0 * np.abs(sink))
     fade_above = np.clip(1.0 - (upper_new - v) / above, 0.0, 1.0)
     fade_below = np.clip(1.0 - (v - lower_new) / below, 0.0, 1.0)

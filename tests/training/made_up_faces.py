@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from lpmm_runtime.bundle import ARRAYS, DEFAULT_BUNDLE
 from lpmm_runtime.landmarks68 import COUNT, IRISES
 from lpmm_runtime.morphable import LandmarkModel
+from training.geometry_head import FaceMotions
 
 Arrays = dict[str, NDArray]
 
@@ -56,3 +57,12 @@ def groups(count: int, frames: int = 3, side: int = 128, seed: int = 0) -> Array
         "alpha": _pictures(rng, count * frames, side)[..., 0],
         "images": _pictures(rng, count * frames, side),
     }
+
+
+def motions(count: int, frames: int = 3, seed: int = 0) -> FaceMotions:
+    """Return `count` groups of landmarks in motion; every second frame's head is as the first's."""
+    rng = np.random.default_rng([seed, 3])
+    landmarks, irises, canonical = (part.reshape(count, frames, -1, 2) for part in _points(rng, count * frames))
+    turns = np.where(np.arange(frames)[None, :, None] % 2, 0.0, rng.normal(0, 9, (count, frames, 3)))
+    seen = np.concatenate([landmarks, irises], axis=2)
+    return FaceMotions(seen, landmarks[:, :, :17], canonical, turns.astype(np.float32))

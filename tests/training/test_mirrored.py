@@ -50,7 +50,7 @@ def test_the_pose_encoder_reads_a_mirrored_crop_as_mirrored(space: LatentSpace, 
 def test_the_geometry_head_moves_a_mirrored_face_the_mirrored_way(space: LatentSpace) -> None:
     torch.manual_seed(0)
     head = GeometryHead(space).eval()
-    torch.nn.init.normal_(head.layers[-1].weight, std=0.1)  # type: ignore[arg-type]
+    torch.nn.init.normal_(head.leave.weight, std=1.0)
     rng = np.random.default_rng(2)
     points = rng.uniform(0.2, 0.8, (1, 70, 2)).astype(np.float32)
     latents = rng.normal(0, 1, (2, 1, len(space.basis))).astype(np.float32)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from training import loop, lp_regressor
 from training.adaptor import open_faces
-from training.backbones.portrait_flow import LatentSpace
 from training.draws import Draw
 from training.face_scenes import FaceScenes
 from training.generator import GroupData
@@ -82,7 +81,6 @@ def test_streamed_batches_are_those_of_memory(data: Path) -> None:
     groups = [source(data, "groups", "train") for source in (open_all, read_all)]
     pairs = [GroupData(arrays) for arrays in groups]
     scenes = [FaceScenes(arrays, part.arrays, 64, backdrops=3) for arrays, part in zip(groups, faces, strict=True)]
-    space = LatentSpace.fit(pairs[1].canonical.reshape(-1, 70, 2)[:], 4)
 
     def draws() -> list[Draw]:
         return [Draw(0, 0, 6, 0, 6) for _ in range(2)]
@@ -91,9 +89,6 @@ def test_streamed_batches_are_those_of_memory(data: Path) -> None:
     assert same(*(part.batch(draw.rows(len(part))) for part, draw in zip(pairs, draws(), strict=True)))
     for number in range(6):
         assert same(*(part.scene(np.random.default_rng(number)) for part in scenes))
-    rows = np.arange(pairs[0].geometry_pairs)
-    for a, b in zip(*(part.geometry(rows, space) for part in pairs), strict=True):
-        assert torch.equal(a, b)
 
 
 def test_a_training_from_disk_gives_the_weights_of_one_from_memory(data: Path, tmp_path: Path) -> None:

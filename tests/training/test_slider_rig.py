@@ -81,7 +81,7 @@ def test_a_head_that_is_not_turned_keeps_its_place(loaded_toy_kit: FaceKit, mode
 def test_a_smile_grows_wider_but_a_shut_eye_shuts_no_further() -> None:
     start = Motion(yaw=5.0, controls={"eyeBlinkLeft": 0.4, "mouthSmileLeft": 0.5})
     sliders = {"eyeBlinkLeft": 0.5, "mouthSmileLeft": 1.0, "mouthPucker": 0.3}
-    added = slider_motions._added(start, sliders, [2.0, 1.0, -1.0])
+    added = slider_motions.added(start, sliders, [2.0, 1.0, -1.0])
     assert added.controls == pytest.approx({"eyeBlinkLeft": 0.7, "mouthSmileLeft": 1.5, "mouthPucker": 0.3})
     assert (added.yaw, added.pitch, added.roll) == (7.0, 1.0, -1.0)
 

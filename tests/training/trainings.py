@@ -17,6 +17,7 @@ from training import (
     adaptor_data,
     face_finder,
     generator,
+    geometry_head,
     landmark_refiner,
     loop,
     lp_regressor,
@@ -59,7 +60,8 @@ def train_all(folder: Path) -> None:
     face_finder.train(face_finder.FaceFinder(64), scenes, scenes, once, folder)
     pairs = generator.GroupData(heads)
     flow = PortraitFlow(space, 8)
-    generator.train_geometry(flow, space, pairs, pairs, schedule, folder)
+    posed = made_up_faces.motions(4)
+    geometry_head.train(flow.geometry, space, posed, posed, schedule, folder)
     generator.train_generator(flow, pairs, pairs, replace(schedule, batch=4), folder)
 
     points = np.concatenate([faces.arrays["landmarks"][:], faces.arrays["irises"][:]], axis=1)
@@ -73,14 +75,15 @@ def train_all(folder: Path) -> None:
         encoder,
         flow,
         space,
-        known,
+        torch.from_numpy(space.average(known.canonical)),
         people,
         pairs,
         schedule,
         replace(schedule, batch=4),
         folder,
     )
-    _train_slider_rig(adaptor, space, people, schedule, folder)
+    # From the start, not from what the LP-adaptor learned of noisy networks' readings.
+    _train_slider_rig(LpAdaptor(10, 6, 16), space, people, schedule, folder)
 
 
 def _train_slider_rig(

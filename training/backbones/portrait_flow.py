@@ -66,6 +66,14 @@ class LatentSpace:
             (vectors / sigma * weights[:, None]).astype(np.float32),
         )
 
+    @classmethod
+    def of_basis(cls, mean: NDArray[np.float32], basis: NDArray[np.float32]) -> LatentSpace:
+        """Return the space of a mean [140] and a basis [w, 140] that `fit` found."""
+        weights = np.repeat(_latent_weights(), 2)
+        turned = basis.astype(np.float64) * weights
+        project = (turned / np.square(turned).sum(axis=1, keepdims=True) * weights).T
+        return cls(mean, basis, project.astype(np.float32))
+
     def encode(self, canonical: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return latents [n, w] of canonical points [n, 70, 2]."""
         flat = canonical.reshape(len(canonical), -1)
@@ -98,9 +106,9 @@ def _latent_weights() -> NDArray[np.float64]:
 
 # A relaxed eye's lid gap in the canonical frame, crop sides, and how much wider than a portrait's an eye may open.
 _OPEN_GAP = 0.027
-_OWN_GAPS = (0.85 * _OPEN_GAP, 1.1 * _OPEN_GAP)
+_OWN_GAPS = (0.95 * _OPEN_GAP, 1.1 * _OPEN_GAP)
 _WIDEST = 1.6
-_ALL_BUT = 0.15
+_ALL_BUT = 0.18
 
 
 def lid_gaps(landmarks: Tensor) -> Tensor:
@@ -122,32 +130,32 @@ def lid_gaps(landmarks: Tensor) -> Tensor:
 class GeometryHead(nn.Module):
     """(the portrait's landmarks, its latent, the target latent) → the target's landmarks and irises.
 
-    The canonical change is the first guess, a perceptron what this person makes of it; both vanish exactly when the
-    latents are equal.
+    The canonical change is the first guess; what this person makes of it is linear in the change, by factors that a
+    perceptron says for the person and the middle of the motion. So equal latents move nothing, there and back are
+    opposites, and a turn by half a degree moves a face by half of what one by a degree does: a perceptron that sees
+    both latents learns to take small turns for noise.
     """
 
     basis: Tensor
     mean: Tensor
     mirror: Tensor
 
-    def __init__(self, space: LatentSpace, hidden: int = 320) -> None:
+    def __init__(self, space: LatentSpace, hidden: int = 384, factors: int = 256) -> None:
         super().__init__()
         self.register_buffer("basis", torch.from_numpy(space.basis))
         self.register_buffer("mean", torch.from_numpy(space.mean))
         self.register_buffer("mirror", torch.from_numpy(space.mirror()), persistent=False)
         latent = len(space.basis)
-        self.layers = nn.Sequential(
-            nn.Linear(136 + 2 * latent, hidden),
+        self.factors = nn.Sequential(
+            nn.Linear(136 + latent, hidden),
             nn.ELU(),
             nn.Linear(hidden, hidden),
             nn.ELU(),
-            nn.Linear(hidden, hidden),
-            nn.ELU(),
-            nn.Linear(hidden, 140),
+            nn.Linear(hidden, factors),
         )
-        last = self.layers[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.normal_(last.weight, std=1e-3)
+        self.enter = nn.Linear(latent, factors, bias=False)
+        self.leave = nn.Linear(factors, 140, bias=False)
+        nn.init.normal_(self.leave.weight, std=1e-3)
 
     def forward(self, landmarks: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """Return displacements [n, 70, 2] in crop sides, for landmarks [n, 68, 2] and latents [n, w].
@@ -163,9 +171,9 @@ class GeometryHead(nn.Module):
 
     def _one_side(self, landmarks: Tensor, source: Tensor, target: Tensor) -> Tensor:
         shape = 4.0 * (landmarks.reshape(-1, 136) - 0.5)
-        there = self.layers(torch.cat([shape, source, target], dim=1))
-        here = self.layers(torch.cat([shape, source, source], dim=1))
-        change = (target - source) @ self.basis + 0.1 * (there - here)
+        middle, change = 0.5 * (source + target), target - source
+        factors = self.factors(torch.cat([shape, middle], dim=1))
+        change = change @ self.basis + 0.1 * self.leave(factors * self.enter(change))
         return change.reshape(-1, 70, 2)
 
     def openness(self, landmarks: Tensor, source: Tensor, target: Tensor) -> Tensor:
@@ -182,8 +190,9 @@ class GeometryHead(nn.Module):
             lid_gaps((self.mean + latent @ self.basis).reshape(-1, 70, 2)[:, :68]) for latent in (source, target)
         )
         share = (1.0 + (after - before) / own.clamp(*_OWN_GAPS)).clamp(0.0, _WIDEST)
-        # A lid that is all but closed is meant to be: slits of a few pixels show eye-white.
-        return torch.where(share < 1.0, ((share - _ALL_BUT) / (1.0 - _ALL_BUT)).clamp(min=0.0), share)
+        # A lid that is all but closed is meant to be: slits of a few pixels show eye-white. Half a blink stays half.
+        gone = (1.0 - share) / (1.0 - _ALL_BUT)
+        return torch.where(share < 1.0, (share - _ALL_BUT * gone * gone * gone).clamp(min=0.0), share)
 
 
 def _conv(inner: int, outer: int, stride: int = 1) -> nn.Sequential:

@@ -74,6 +74,35 @@ class MotionGroup:
     layers: NDArray[np.uint8]
 
 
+def group_motions(kit: FaceKit, rng: np.random.Generator, frames: int = FRAMES_PER_GROUP) -> list[Motion]:
+    """Return a source-like frame near the front, then others around it: some are the same pose, some far turns."""
+    base = np.array([rng.normal(0, 13), rng.normal(0, 7), rng.normal(0, 5)])
+    base = np.clip(base, [-32, -18, -15], [32, 18, 15])
+    body_yaw, body_roll = float(rng.normal(0, 6)), float(rng.normal(0, 2))
+    motions = []
+    for frame in range(frames):
+        angles = base
+        if frame and rng.random() < 0.35:
+            angles = base + rng.normal(0, 1.5, 3)
+        elif frame:
+            turn = np.array([rng.normal(base[0], 17), rng.normal(base[1], 8), rng.normal(0, 9)])
+            angles = np.clip(turn, [-42, -25, -28], [42, 25, 28])
+        motion = sample_expression(rng, kit.expression_presets)
+        if frame == 0 and rng.random() < 0.5:
+            motion = replace(motion, controls=motion.controls | {"eyeBlinkLeft": 0.03, "eyeBlinkRight": 0.03})
+        motions.append(
+            replace(
+                motion,
+                yaw=float(angles[0]),
+                pitch=float(angles[1]),
+                roll=float(angles[2]),
+                body_yaw=body_yaw,
+                body_roll=body_roll,
+            )
+        )
+    return motions
+
+
 class SampleMaker:
     """Makes pictures and groups of one kit at one size; the same generator gives the same sample."""
 
@@ -115,7 +144,7 @@ class SampleMaker:
     def group(self, rng: np.random.Generator, split: Split) -> MotionGroup:
         """Return frames of a new person before one camera, the crop of the first frame, and motions between them."""
         person = sample_person(self.kit, rng, split)
-        motions = self._group_motions(rng)
+        motions = group_motions(self.kit, rng)
         points = self.sampler.points(person, motions[0])
         camera = frontal_camera(points[0].mean(axis=0), float(rng.uniform(10, 36)))
         landmarks, _ = project_landmarks(points, camera)
@@ -145,34 +174,6 @@ class SampleMaker:
 
     def _posed(self, person: Person, motion: Motion) -> PosedHead:
         return pose_head(self.kit, self.kit.body, self.kit.rig, person, motion)
-
-    def _group_motions(self, rng: np.random.Generator) -> list[Motion]:
-        """A source-like frame near the front, then others around it: some are the same pose, some far turns."""
-        base = np.array([rng.normal(0, 13), rng.normal(0, 7), rng.normal(0, 5)])
-        base = np.clip(base, [-32, -18, -15], [32, 18, 15])
-        body_yaw, body_roll = float(rng.normal(0, 6)), float(rng.normal(0, 2))
-        motions = []
-        for frame in range(FRAMES_PER_GROUP):
-            angles = base
-            if frame and rng.random() < 0.35:
-                angles = base + rng.normal(0, 1.5, 3)
-            elif frame:
-                turn = np.array([rng.normal(base[0], 17), rng.normal(base[1], 8), rng.normal(0, 9)])
-                angles = np.clip(turn, [-42, -25, -28], [42, 25, 28])
-            motion = sample_expression(rng, self.kit.expression_presets)
-            if frame == 0 and rng.random() < 0.5:
-                motion = replace(motion, controls=motion.controls | {"eyeBlinkLeft": 0.03, "eyeBlinkRight": 0.03})
-            motions.append(
-                replace(
-                    motion,
-                    yaw=float(angles[0]),
-                    pitch=float(angles[1]),
-                    roll=float(angles[2]),
-                    body_yaw=body_yaw,
-                    body_roll=body_roll,
-                )
-            )
-        return motions
 
     def _move(
         self, source: PosedMeshes, target: PosedMeshes, still: Array, camera: Camera
