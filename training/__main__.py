@@ -16,6 +16,7 @@ from training import (
     presets,
     processes,
     toykit,
+    unpack,
     video_lpmm,
 )
 from training.evaluation import step as evaluate
@@ -37,6 +38,7 @@ _STEPS = (
     presets,
     portraits,
     toykit,
+    unpack,
 )
 
 

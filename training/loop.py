@@ -24,6 +24,7 @@ from tqdm import tqdm
 from training import processes
 from training.draws import Draw
 from training.journal import Journal
+from training.settled_batch_norm import settle
 from training.synced_batch_norm import synced_batch_norms
 
 Batch = TypeVar("Batch")
@@ -31,6 +32,8 @@ Pictures = dict[str, NDArray[np.uint8]]
 
 _WARM_UP = 100
 _CHECKPOINT_EVERY = 200
+# Batches that tell the statistics of networks which come without.
+_SETTLING = 8
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def train(
     pictures: Callable[[], Pictures] | None = None,
     partly_used: bool = False,
 ) -> None:
-    """Train a model in place, going on from `folder/NAME.pt` where it exists.
+    """Train a model in place, going on from `folder/NAME.pt` where it exists; at step 0 that is weights to start from.
 
     Several processes (see `processes`) share each step's batch and end with the same weights, within float noise those
     of one process; the first writes the files.
@@ -151,8 +154,12 @@ def train(
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=schedule.device, weights_only=True)
         model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
         start = int(state["step"])
+        if start:
+            optimiser.load_state_dict(state["optimiser"])
+        else:
+            whole = (Draw(schedule.seed, step, schedule.batch, 0, schedule.batch) for step in range(_SETTLING))
+            settle(model, lambda batch: loss(batch, 0), map(make_batch, whole))
         averages = state.get("averages", {})
     if processes.from_first(lambda: start) != start:
         raise ValueError(f"{checkpoint}: is another file for process {processes.rank()}: all must share the folder")
@@ -222,6 +229,11 @@ def save(
     state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "averages": averages}
     torch.save(state, unfinished)
     unfinished.replace(checkpoint)
+
+
+def save_weights(checkpoint: Path, model: nn.Module) -> None:
+    """Write a checkpoint of weights that a training starts from."""
+    torch.save({"model": model.state_dict(), "step": 0}, checkpoint)
 
 
 def load_weights(checkpoint: Path, model: nn.Module) -> None:
