@@ -123,11 +123,13 @@ class DefaultRun(RunFolder):
     def lp_regressor(self) -> None:
         """Train F: on small crops first, which are cheap, then on its own."""
         recipe, model = self.recipe, self.regressor(trained=False)
-        train, test = self.faces_at(recipe.coarse_size)
-        # On a CPU, bfloat16 is no faster than float32 here.
-        schedule = self.schedule(recipe.coarse_steps, recipe.coarse_batch, 2e-3, bf16=self.on_gpu)
-        lp_regressor.train(model, train, test, schedule, self.folder, "lp_regressor_coarse")
-        self.weights("lp_regressor_coarse", model)
+        # What was unpacked has learned that already.
+        if not (self.folder / "lp_regressor.pt").exists():
+            train, test = self.faces_at(recipe.coarse_size)
+            # On a CPU, bfloat16 is no faster than float32 here.
+            schedule = self.schedule(recipe.coarse_steps, recipe.coarse_batch, 2e-3, bf16=self.on_gpu)
+            lp_regressor.train(model, train, test, schedule, self.folder, "lp_regressor_coarse")
+            self.weights("lp_regressor_coarse", model)
         schedule = self.schedule(recipe.lp_regressor_steps, recipe.lp_regressor_batch, 2e-3, bf16=self.on_gpu)
         lp_regressor.train(model, *self.faces, schedule, self.folder)
 

@@ -31,7 +31,7 @@ class Recipe:
     control_people: int = 200
     slider_people: int = 3000
     calibration_people: int = 16
-    face_size: int = 160
+    face_size: int = 240
     regressor_size: int = 192
     encoder_size: int = 128
     coarse_size: int = 96
@@ -78,6 +78,7 @@ RECIPES: dict[Size, Recipe] = {
         faces=2,
         groups=2,
         per_shard=24,
+        face_size=160,
         landmark_people=60,
         control_people=6,
         slider_people=20,

@@ -24,6 +24,14 @@ _TORSO_PIVOT = np.array([0.0, 5.5, 0.0])
 # How far the edge lies above, in widths of the eye, and how much longer the whole brow is: measured on the kit's brows.
 _BROW_RISE, _BROW_LENGTH = 0.17, 1.15
 
+# iBUG's inner lips stand under and over the outer lips' inner three points; the kit's are nearer the corners. How much
+# of the way to the lips' middle they have to go: measured on the kit's mouths.
+_INNER_LIPS = {61: 62, 63: 62, 65: 66, 67: 66}
+_INNER_LIP_WAY = 0.47
+# The outline begins where the eyes' outer corners are on a level head, at the same place of the head in every pose: so
+# far above the first contour point, in steps to the next one. Measured on the kit's heads.
+_JAW_START = 0.2
+
 # Outward directions of the 17 contour points in the face's own frame (x to the picture's right, y up).
 _CONTOUR_ANGLES = np.linspace(np.pi + 0.12, 2 * np.pi - 0.12, 17)
 _CONTOUR_OUTWARD = np.stack([np.cos(_CONTOUR_ANGLES), np.sin(_CONTOUR_ANGLES)], axis=1)
@@ -88,7 +96,8 @@ def landmark_points(landmark_body: LandmarkBody, head: PosedHead) -> tuple[Array
     """Return world points: landmarks [68, 3], contour candidates [17, c, 3], irises [2, 3] (picture's left first)."""
     posed = landmark_body.body.skinned(head.rest, head.transforms)
     rows = landmark_body.rows
-    fixed = with_brow_edges((posed[rows.pairs] * rows.pair_weights[..., None]).sum(axis=1))
+    fixed = with_inner_lips((posed[rows.pairs] * rows.pair_weights[..., None]).sum(axis=1))
+    fixed = with_brow_edges(fixed)
     irises = landmark_body.irises
     iris_weights = irises.weights
     rest = irises.rest(head.rest)
@@ -109,7 +118,7 @@ def project_landmarks(points: tuple[Array, Array, Array], camera: Camera) -> tup
     outward = _CONTOUR_OUTWARD[:, :1] * right + _CONTOUR_OUTWARD[:, 1:] * up
     reach = np.einsum("kcd,kd->kc", contour - centre, outward)
     landmarks[:17] = contour[np.arange(17), reach.argmax(axis=1)]
-    landmarks[:17] = evenly_spaced_jaw(landmarks, up)
+    landmarks[:17] = evenly_spaced_jaw(landmarks[:17])
     return settled_lids(landmarks).astype(np.float32), camera.project(irises).astype(np.float32)
 
 
@@ -129,21 +138,24 @@ def with_brow_edges(points: Array) -> Array:
     return out.astype(np.float32)
 
 
-def evenly_spaced_jaw(landmarks: NDArray[np.floating], up: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the 17 jaw points spaced evenly along the outline, from the level of either eye to the chin (iBUG).
+def with_inner_lips(points: Array) -> Array:
+    """Return world landmarks [68, 3] whose inner lip points stand between the outer lips' and the middle."""
+    out = points.copy()
+    for point, middle in _INNER_LIPS.items():
+        out[point] += _INNER_LIP_WAY * (points[middle] - points[point])
+    return out
 
-    Args:
-        landmarks: [68, 2] with the outline's points in place of the jaw's.
-        up: [2], the face's upward direction in the picture.
+
+def evenly_spaced_jaw(outline: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the 17 jaw points spaced evenly along the outline [17, 2], from its start beside either eye to the chin.
+
+    Where it starts is a place of the head, as in people's labels: at the eyes' level in the picture it would slide
+    along the cheek as the head nods, and with every blink.
     """
     halves = []
-    for half, corner in ((landmarks[:9], landmarks[36]), (landmarks[16:7:-1], landmarks[45])):
-        level = corner @ up
-        steps = half[0] - half[1]
-        rise = float(steps @ up)
-        if rise > 1e-6:  # up to the eye's level along the cheek, or back down to it
-            lift = np.clip((level - half[0] @ up) / rise, -0.9, 1.5)
-            half = np.concatenate([(half[0] + lift * steps)[None], half[1:]])
+    for half in (outline[:9], outline[:7:-1]):
+        start = half[0] + _JAW_START * (half[0] - half[1])
+        half = np.concatenate([start[None], half[1:]])
         length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(half, axis=0), axis=1))])
         even = np.linspace(0.0, length[-1], 9)
         halves.append(np.stack([np.interp(even, length, half[:, axis]) for axis in range(2)], axis=1))
