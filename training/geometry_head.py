@@ -133,7 +133,7 @@ def _group(
 ) -> tuple[Array, Array, Array]:
     """Return landmarks, canonical points and turns of one person's frames; see `FaceMotions`."""
     first = sampler.points(person, motions[0])
-    camera = frontal_camera(first[0].mean(axis=0), field_of_view)
+    camera = frontal_camera(first.middle, field_of_view)
     camera = crop_camera(camera, project_landmarks(first, camera)[0])
 
     return (

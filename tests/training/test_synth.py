@@ -49,7 +49,7 @@ def test_the_jaw_is_spaced_evenly_from_the_eyes_down_to_the_chin(maker: SampleMa
 def test_the_jaw_begins_at_one_place_of_the_head(maker: SampleMaker) -> None:
     person = sample_person(maker.kit, np.random.default_rng(0), "train")
     rest = Motion(controls={"jawOpen": 0.3})
-    camera = frontal_camera(maker.sampler.points(person, rest)[0].mean(axis=0), 12.0)
+    camera = frontal_camera(maker.sampler.points(person, rest).middle, 12.0)
 
     def seen(motion: Motion) -> NDArray[np.floating]:
         return project_landmarks(maker.sampler.points(person, motion), camera)[0]
@@ -69,7 +69,7 @@ def test_inner_lip_points_stand_under_and_over_the_outer_ones(maker: SampleMaker
     off = []
     for seed in range(20):
         person = sample_person(maker.kit, np.random.default_rng(seed), "train")
-        points = maker.sampler.points(person, Motion())[0]
+        points = maker.sampler.points(person, Motion()).fixed
         along = points[54] - points[48]
         away = (points[[61, 63, 65, 67]] - points[[50, 52, 56, 58]]) @ along / (along @ along)
         off.append(np.abs(away).mean())
@@ -79,7 +79,7 @@ def test_inner_lip_points_stand_under_and_over_the_outer_ones(maker: SampleMaker
 def test_brow_points_lie_above_the_kits_and_reach_further(maker: SampleMaker) -> None:
     kit = maker.kit
     person = sample_person(kit, np.random.default_rng(0), "train")
-    points = maker.sampler.points(person, Motion())[0]
+    points = maker.sampler.points(person, Motion()).fixed
     inner = {name: np.linalg.norm(points[a] - points[b]) for name, a, b in (("brow", 17, 21), ("eye", 36, 39))}
     again = with_brow_edges(points)
     assert np.array_equal(again[:17], points[:17]) and np.array_equal(again[27:], points[27:])

@@ -28,9 +28,10 @@ _BROW_RISE, _BROW_LENGTH = 0.17, 1.15
 # of the way to the lips' middle they have to go: measured on the kit's mouths.
 _INNER_LIPS = {61: 62, 63: 62, 65: 66, 67: 66}
 _INNER_LIP_WAY = 0.47
-# The outline begins where the eyes' outer corners are on a level head, at the same place of the head in every pose: so
-# far above the first contour point, in steps to the next one. Measured on the kit's heads.
-_JAW_START = 0.2
+# Where the outline begins above the first contour point, in steps to the next one: so far above the irises stand the
+# eyes' outer corners, which a blink takes along (measured on the kit's heads); and how far at the lowest and highest.
+_CORNERS_ABOVE = 0.15
+_LOWEST_START, _HIGHEST_START = -0.9, 1.5
 
 # Outward directions of the 17 contour points in the face's own frame (x to the picture's right, y up).
 _CONTOUR_ANGLES = np.linspace(np.pi + 0.12, 2 * np.pi - 0.12, 17)
@@ -92,8 +93,30 @@ def pose_head(kit: FaceKit, body: Body, rig: Rig, person: Person, motion: Motion
     return PosedHead(rest, transforms)
 
 
-def landmark_points(landmark_body: LandmarkBody, head: PosedHead) -> tuple[Array, Array, Array]:
-    """Return world points: landmarks [68, 3], contour candidates [17, c, 3], irises [2, 3] (picture's left first)."""
+@dataclass(frozen=True)
+class FacePoints:
+    """What landmarks are projected from.
+
+    Attributes:
+        fixed: [68, 3], landmarks in the world, without a jaw.
+        contour: [17, c, 3], what the jaw's outline may run along.
+        irises: [2, 3], the picture's left first.
+        starts: [2], likewise: how far above the first contour point the outline begins, in steps to the next one.
+    """
+
+    fixed: Array
+    contour: Array
+    irises: Array
+    starts: Array
+
+    @property
+    def middle(self) -> Array:
+        """The landmarks' mean [3]."""
+        return self.fixed.mean(axis=0)
+
+
+def landmark_points(landmark_body: LandmarkBody, head: PosedHead) -> FacePoints:
+    """Return a posed head's points."""
     posed = landmark_body.body.skinned(head.rest, head.transforms)
     rows = landmark_body.rows
     fixed = with_inner_lips((posed[rows.pairs] * rows.pair_weights[..., None]).sum(axis=1))
@@ -103,14 +126,22 @@ def landmark_points(landmark_body: LandmarkBody, head: PosedHead) -> tuple[Array
     rest = irises.rest(head.rest)
     blended = (iris_weights @ head.transforms.reshape(len(head.transforms), 12)).reshape(-1, 3, 4)
     iris_points = np.einsum("nij,nj->ni", blended[:, :, :3], rest) + blended[:, :, 3]
-    return fixed, posed[rows.contour], iris_points.astype(np.float32)
+    starts = _jaw_starts(head.rest[rows.contour[:, 0]], rest)
+    return FacePoints(fixed, posed[rows.contour], iris_points.astype(np.float32), starts)
 
 
-def project_landmarks(points: tuple[Array, Array, Array], camera: Camera) -> tuple[Array, Array]:
+def _jaw_starts(contour: Array, irises: Array) -> Array:
+    """Return `FacePoints.starts` by the contour [17, 3] and the irises [2, 3] at rest: at the eyes' corners' level."""
+    starts = []
+    for first, second, iris in zip(contour[[0, 16]], contour[[1, 15]], irises, strict=True):
+        starts.append((iris[1] - first[1]) / max(float(first[1] - second[1]), 1e-6))
+    return np.clip(np.array(starts) + _CORNERS_ABOVE, _LOWEST_START, _HIGHEST_START).astype(np.float32)
+
+
+def project_landmarks(points: FacePoints, camera: Camera) -> tuple[Array, Array]:
     """Return landmarks [68, 2] and irises [2, 2] in the picture's unit square; the jaw follows the silhouette."""
-    fixed, candidates, irises = points
-    landmarks = camera.project(fixed)
-    contour = camera.project(candidates)
+    landmarks = camera.project(points.fixed)
+    contour = camera.project(points.contour)
     up = landmarks[27] - landmarks[8]
     up = up / (np.linalg.norm(up) + 1e-9)
     right = np.array([-up[1], up[0]])
@@ -118,8 +149,8 @@ def project_landmarks(points: tuple[Array, Array, Array], camera: Camera) -> tup
     outward = _CONTOUR_OUTWARD[:, :1] * right + _CONTOUR_OUTWARD[:, 1:] * up
     reach = np.einsum("kcd,kd->kc", contour - centre, outward)
     landmarks[:17] = contour[np.arange(17), reach.argmax(axis=1)]
-    landmarks[:17] = evenly_spaced_jaw(landmarks[:17])
-    return settled_lids(landmarks).astype(np.float32), camera.project(irises).astype(np.float32)
+    landmarks[:17] = evenly_spaced_jaw(landmarks[:17], points.starts)
+    return settled_lids(landmarks).astype(np.float32), camera.project(points.irises).astype(np.float32)
 
 
 def with_brow_edges(points: Array) -> Array:
@@ -146,16 +177,19 @@ def with_inner_lips(points: Array) -> Array:
     return out
 
 
-def evenly_spaced_jaw(outline: NDArray[np.floating]) -> NDArray[np.float64]:
+def evenly_spaced_jaw(outline: NDArray[np.floating], starts: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the 17 jaw points spaced evenly along the outline [17, 2], from its start beside either eye to the chin.
 
-    Where it starts is a place of the head, as in people's labels: at the eyes' level in the picture it would slide
-    along the cheek as the head nods, and with every blink.
+    It starts at a place of the head, where the eyes are when the head is level, as in people's labels: at the eyes'
+    level in the picture it would slide along the cheek as the head nods, and with every blink.
+
+    Args:
+        starts: [2], see `FacePoints`.
     """
     halves = []
-    for half in (outline[:9], outline[:7:-1]):
-        start = half[0] + _JAW_START * (half[0] - half[1])
-        half = np.concatenate([start[None], half[1:]])
+    for half, start in zip((outline[:9], outline[:7:-1]), starts, strict=True):
+        first = half[0] + start * (half[0] - half[1])
+        half = np.concatenate([first[None], half[1:]])
         length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(half, axis=0), axis=1))])
         even = np.linspace(0.0, length[-1], 9)
         halves.append(np.stack([np.interp(even, length, half[:, axis]) for axis in range(2)], axis=1))
@@ -235,8 +269,8 @@ class LandmarkSampler:
         self.kit = kit
         self._body = kit.landmark_body
 
-    def points(self, person: Person, motion: Motion) -> tuple[Array, Array, Array]:
-        """Return the world points of `landmark_points`."""
+    def points(self, person: Person, motion: Motion) -> FacePoints:
+        """Return the points of a person in motion."""
         head = pose_head(self.kit, self._body.body, self.kit.rig, person, motion)
         return landmark_points(self._body, head)
 
@@ -247,7 +281,7 @@ class LandmarkSampler:
     def aligned(self, person: Person, motion: Motion, field_of_view: float = 20.0) -> tuple[Array, Array]:
         """Return landmarks [68, 2] and irises [2, 2] in the unit square of their own aligned crop."""
         points = self.points(person, motion)
-        camera = frontal_camera(points[0].mean(axis=0), field_of_view)
+        camera = frontal_camera(points.middle, field_of_view)
         landmarks, irises = project_landmarks(points, camera)
         square = square_of_landmarks(landmarks)
         return square.to_unit(landmarks).astype(np.float32), square.to_unit(irises).astype(np.float32)
