@@ -22,7 +22,7 @@ Inside = NDArray[np.uint8] | NDArray[np.bool_]
 # What is finer than this share of the side is detail, the rest colour.
 _FINE = 0.015
 # Detail stronger than this is an edge more than a texture, and held back: the more, the less is known of what it shows.
-_STRONG, _STRONG_REPEATED, _STRONG_IN_A_STRIP = 0.3, 0.2, 0.06
+_STRONG, _STRONG_REPEATED, _STRONG_IN_A_STRIP = 0.5, 0.35, 0.08
 # As far as this share of the side inside the matte its edge may show background.
 _EDGE = 0.016
 # How much forehead there is above the brows, in heights from chin to brows.
@@ -101,7 +101,7 @@ def _materials(head: Array, inner: Inside, landmarks: Array) -> tuple[Array, _Pa
     inner = (resize(inner.astype(np.float32), _SIDE, _SIDE) > 0.5).astype(np.uint8)
     face = hull_mask(landmarks, _SIDE)
     skin = np.median(head[face > 0], axis=0)
-    colours = cv2.GaussianBlur(spread(head, inner.astype(np.float32)), (0, 0), 1.0)
+    colours = cv2.GaussianBlur(spread(head, inner.astype(np.float32)), (0, 0), 1.5)
     _, out, _ = _outward(inner, _SIDE, from_within=True)
 
     def deeper(picture: Array, depth: float) -> Array:
@@ -115,8 +115,8 @@ def _materials(head: Array, inner: Inside, landmarks: Array) -> tuple[Array, _Pa
         toward_skin = ((deeper(colours, depth) - material) * way).sum(axis=-1) / length
         going = cv2.min(going, (1.0 - _ramp(toward_skin, 0.3, 0.6)) * (1.0 - deeper(face, depth)))
         room += going / np.float32(_SIDE)
-    # Where it narrows nearby no fold may reach over.
-    room = cv2.erode(room, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13)))
+    # As seen from outside; where it narrows nearby no fold may reach over.
+    room = cv2.erode(np.where(inner > 0, np.float32(1.0), room), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13)))
     hair = (inner > 0) & (np.linalg.norm(colours - skin, axis=-1) > _DIFFER)
     hair &= hull_mask(landmarks, _SIDE, _FOREHEAD) == 0
     return room, _hair_patch(hair, colours, material, landmarks)

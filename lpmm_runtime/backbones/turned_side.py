@@ -22,10 +22,13 @@ _STRETCHED, _WHOLE = 0.45, 0.8
 # Where the source's matte is below the first the flow points beside the head, above the second at it.
 _BESIDE, _ON = 0.2, 0.6
 # As far as the flow departs from a rigid one, in sides, before the detail comes in and until it is all there.
-_DEPARTS = (0.002, 0.008)
+_DEPARTS = (0.002, 0.03)
 _SIDE = 64
 # A drawn-out flow wavers from row to row: pixels of 64 to blur it by.
 _WAVERS = 0.8
+# A flow that is half known counts by so high a power of it.
+_SURE = 6
+# A frame is looked through in so many parts across and down.
 _PARTS = 8
 # Pixels of 64 over which a stretched part begins.
 _SOFT = 1.0
@@ -61,8 +64,8 @@ def turned_side(flow: Array, alpha: Array, source_alpha: Array, face: Array) -> 
     on_head = cv2.remap(source_alpha, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     known = _ramp(_smallest_stretch(place), _STRETCHED, _WHOLE) * _ramp(on_head, _BESIDE, _ON)
     known = cv2.GaussianBlur(cv2.max(known, hull_mask(face, _SIDE)), (0, 0), _SOFT)
-    # What is half stretched says little about how the whole would move.
-    rigid = spread(coarse, np.clip(2.0 * known - 1.0, 0.0, 1.0))
+    # What is half stretched says little about how the whole would move, but nothing may come in at once.
+    rigid = spread(coarse, known**_SURE)
     unknown = 1.0 - known
     departs = _ramp(cv2.magnitude(*cv2.split(cv2.subtract(rigid, coarse))), *_DEPARTS)
     amount = unknown * departs * np.clip(2.0 * alpha, 0.0, 1.0)
