@@ -30,6 +30,8 @@ _FAR, _FROM_BELOW = 5.0, 5.0
 _BESIDE = 0.022
 # As far as this share of the side a matte errs about the head's edge.
 _EDGE = 0.012
+# A coarse pixel counts as wholly seen once one part in so many of it is.
+_NEAR_FIRST = 4.0
 # Places deep behind the head, in pixels, say less about what their neighbours should be.
 _DEPTH_FALL = 0.35
 
@@ -125,12 +127,18 @@ def head_colours(crop: Array, alpha: Array) -> Array:
 
 
 def spread(picture: Array, seen: Array) -> Array:
-    """Return the picture [s, s, 3] where it is `seen` [s, s], and elsewhere what coarser scales show."""
+    """Return the picture [s, s, c] where it is `seen` [s, s], and elsewhere what coarser scales show, near ones first.
+
+    A coarse pixel that is seen in part shows that part alone: else what is far away would tint what is next to it.
+    """
     colours, weights = [picture * seen[..., None]], [seen]
     while min(weights[-1].shape) > 2:
         height, width = (max(1, edge // 2) for edge in weights[-1].shape)
-        colours.append(cv2.resize(colours[-1], (width, height), interpolation=cv2.INTER_AREA))
-        weights.append(cv2.resize(weights[-1], (width, height), interpolation=cv2.INTER_AREA))
+        colour = cv2.resize(colours[-1], (width, height), interpolation=cv2.INTER_AREA)
+        weight = cv2.resize(weights[-1], (width, height), interpolation=cv2.INTER_AREA)
+        gain = np.minimum(_NEAR_FIRST, 1.0 / np.maximum(weight, 1e-6))
+        colours.append(colour * gain[..., None])
+        weights.append(weight * gain)
     filled = colours[-1] / np.maximum(weights[-1], 1e-4)[..., None]
     for colour, share in zip(reversed(colours[:-1]), reversed(weights[:-1]), strict=True):
         height, width = share.shape

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from lpmm_runtime import landmarks68
 from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours
 from lpmm_runtime.backbones.gaze_layer import Eye, gaze_shift, portrait_eyes, raised, sideways
+from lpmm_runtime.backbones.head_detail import head_detail
 from lpmm_runtime.backbones.lid_layer import lid_displacement, source_lids
 from lpmm_runtime.backbones.matte import settled_matte
 from lpmm_runtime.backbones.mouth_layer import PortraitMouth, draw_mouth, portrait_mouth
+from lpmm_runtime.backbones.turned_side import show_detail, turned_side
 from lpmm_runtime.errors import BundleError
 from lpmm_runtime.onnx_sessions import OnnxSessions
 from lpmm_runtime.portrait import as_batch, resize
@@ -47,6 +49,7 @@ class Canvas:
     Attributes:
         crop: [s, s, 3]; alpha: [s, s], its matte; plate: [s, s, 3], the background.
         head: [s, s, 3], the crop with the head's colours going on beyond its edge: what was behind does not come along.
+        detail: [s, s], what is fine in it, going on beyond its edge.
         mouth, eyes: what is drawn anew.
     """
 
@@ -54,6 +57,7 @@ class Canvas:
     alpha: Array
     plate: Array
     head: Array
+    detail: Array
     mouth: PortraitMouth
     eyes: tuple[Eye | None, Eye | None]
 
@@ -142,7 +146,8 @@ def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     eyes = portrait_eyes(crop, identity.landmarks, identity.irises)
     plate = background_plate(crop, alpha, identity.sources)
     mouth = portrait_mouth(crop, identity.landmarks)
-    return Canvas(crop, alpha, plate, head_colours(crop, alpha), mouth, eyes)
+    head = head_colours(crop, alpha)
+    return Canvas(crop, alpha, plate, head, head_detail(head, alpha, identity.landmarks), mouth, eyes)
 
 
 def _compose(
@@ -159,20 +164,21 @@ def _compose(
 ) -> Array:
     """Return the frame [s, s, 4] of maps [m, m, …]; landmarks and the irises' ways are in the unit square."""
     size = len(canvas.crop)
-    # Apart, for OpenCV is fast on three and four channels, NumPy slow on so few.
-    moves = _enlarged(np.dstack([flow * np.float32(size), mask, alpha]), size)
-    painted = _enlarged(paint, size)
-    place = np.add(moves[..., :2], _pixels(size))
-    shown, matte = np.ascontiguousarray(moves[..., 2]), np.ascontiguousarray(moves[..., 3])
+    side = turned_side(flow, alpha, canvas.alpha, target)
+    # Apart, for OpenCV is fast on two and three channels, NumPy slow on so few.
+    moves, painted = _enlarged(side.flow * np.float32(size), size), _enlarged(paint, size)
+    shown, matte = cv2.split(_enlarged(cv2.merge([mask, alpha]), size))
+    place = np.asarray(cv2.add(moves, _pixels(size)), np.float32)
     opened = source_lids(source, target)
     for (rows, columns), displacement in lid_displacement(opened, target, size):
         # The lids slide in the target; where they came from is looked up in the maps of the open eye.
         origin = _pixels(size)[rows, columns] + displacement
         for layer in (shown, matte, painted):
             layer[rows, columns] = _looked_up(layer, origin)
-        place[rows, columns] = origin + _looked_up(moves, origin)[..., :2]
-    crop = _looking(canvas, opened, irises, flow, place)
+        place[rows, columns] = origin + _looked_up(moves, origin)
+    crop = _looking(canvas, opened, irises, side.flow, place)
     moved = cv2.remap(crop, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    show_detail(moved, canvas.detail, side)
     if light is not None:
         cv2.multiply(moved, cv2.resize(light, (size, size), interpolation=cv2.INTER_LINEAR), dst=moved)
     head = _mixed(painted, np.clip(moved, 0.0, 1.0, out=moved), shown)
@@ -275,4 +281,8 @@ def _around(amount: Array) -> Array:
 
 def _ramp(value: Array, low: float, high: float) -> Array:
     t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
+    # In place: on wide pictures new memory costs more than the arithmetic.
+    smooth = 3.0 - 2.0 * t
+    smooth *= t
+    smooth *= t
+    return np.asarray(smooth, np.float32)

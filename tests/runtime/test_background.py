@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours, uncovered
+from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours, spread, uncovered
 from lpmm_runtime.backbones.portrait_flow import _change, _pixels
 
 SIZE = 256
@@ -49,6 +49,18 @@ def test_nothing_of_the_head_is_left(portrait: tuple[np.ndarray, np.ndarray]) ->
     # The planks' red is at most 1.7 times their blue, the head's 4.5 times.
     redness = plate[..., 0] / (plate[..., 2] + 0.05)
     assert redness.max() < 2.2
+
+
+def test_colours_spread_to_what_is_beside_them_first() -> None:
+    picture = np.full((SIZE, SIZE, 3), 0.8, np.float32)
+    picture[170:] = 0.0
+    y, x = np.mgrid[:SIZE, :SIZE]
+    away = np.hypot(x - 128, y - 140)
+    filled = spread(picture, np.clip((away - 70.0) / 3.0, 0, 1).astype("f4"))
+    # A few pixels from the wall the dark thing at the hole's other side is not felt, nor the wall beside that.
+    beside = (away < 69) & (away > 64)
+    assert np.abs(filled[beside & (y < 130)] - 0.8).mean() < 0.025
+    assert filled[beside & (y > 185)].mean() < 0.01
 
 
 def test_what_is_seen_stays_as_it_is(portrait: tuple[np.ndarray, np.ndarray]) -> None:

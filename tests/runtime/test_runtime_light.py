@@ -29,7 +29,10 @@ def composed(landmarks: np.ndarray, light: np.ndarray | None) -> tuple[np.ndarra
     crop = np.random.default_rng(2).uniform(0.3, 0.6, (SIZE, SIZE, 3)).astype(np.float32)
     y, x = np.mgrid[:SIZE, :SIZE] / SIZE
     alpha = (np.hypot(x - 0.5, y - 0.5) < 0.3).astype(np.float32)
-    canvas = Canvas(crop, alpha, background_plate(crop, alpha), crop, portrait_mouth(crop, landmarks), (None, None))
+    detail = np.zeros((SIZE, SIZE), np.float32)
+    canvas = Canvas(
+        crop, alpha, background_plate(crop, alpha), crop, detail, portrait_mouth(crop, landmarks), (None, None)
+    )
     small = alpha[:: SIZE // MAP, :: SIZE // MAP]
     frame = _compose(
         canvas,

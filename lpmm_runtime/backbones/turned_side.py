@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The side of a head that a turn uncovers: not stretched pixels, but their colours with a detail of natural scale.
+
+A photo shows little of the side of a head, so the flow draws a narrow strip of it out over all that comes into view.
+There the colours of the stretched picture are kept, and its streaks give way to detail that moves on rigidly, as what
+is beside it does (`head_detail` makes it once a portrait).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lpmm_runtime.backbones.background import spread
+from lpmm_runtime.backbones.head_detail import coarse_colours, hull_mask, pixels
+
+Array = NDArray[np.float32]
+
+# What a target pixel shows of the source, as a length: below the first it is stretched, beyond the second whole.
+_STRETCHED, _WHOLE = 0.45, 0.8
+# Where the source's matte is below the first the flow points beside the head, above the second at it.
+_BESIDE, _ON = 0.2, 0.6
+# As far as the flow departs from a rigid one, in sides, before the detail comes in and until it is all there.
+_DEPARTS = (0.002, 0.03)
+_SIDE = 64
+# A drawn-out flow wavers from row to row: pixels of 64 to blur it by.
+_WAVERS = 0.8
+# A flow that is half known counts by so high a power of it.
+_SURE = 6
+# A frame is looked through in so many parts across and down.
+_PARTS = 8
+# Pixels of 64 over which a stretched part begins.
+_SOFT = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class TurnedSide:
+    """How a frame's flow is mended.
+
+    Attributes:
+        flow: [m, m, 2], the flow, smooth where it stretches, in sides.
+        rigid: [64, 64, 2], the flow that goes on as what is beside a stretched part moves, in sides.
+        amount: [64, 64], how much of the detail that it moves is to be shown.
+    """
+
+    flow: Array
+    rigid: Array
+    amount: Array
+
+
+def turned_side(flow: Array, alpha: Array, source_alpha: Array, face: Array) -> TurnedSide:
+    """Return where a flow stretches the head, and how its detail would move.
+
+    Args:
+        flow: [m, m, 2], from target to source, in sides; alpha: [m, m], the target's matte; source_alpha: [s, s].
+        face: [68, 2], the target's landmarks, unit square: within them the flow is trusted.
+    """
+    # What is stretched is wide: a coarse map says as well where.
+    coarse, alpha, source_alpha = (
+        cv2.resize(part, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for part in (flow, alpha, source_alpha)
+    )
+    place = cv2.add(coarse * np.float32(_SIDE), pixels(_SIDE))
+    on_head = cv2.remap(source_alpha, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    known = _ramp(_smallest_stretch(place), _STRETCHED, _WHOLE) * _ramp(on_head, _BESIDE, _ON)
+    known = cv2.GaussianBlur(cv2.max(known, hull_mask(face, _SIDE)), (0, 0), _SOFT)
+    # What is half stretched says little about how the whole would move, but nothing may come in at once.
+    rigid = spread(coarse, known**_SURE)
+    unknown = 1.0 - known
+    departs = _ramp(cv2.magnitude(*cv2.split(cv2.subtract(rigid, coarse))), *_DEPARTS)
+    amount = unknown * departs * np.clip(2.0 * alpha, 0.0, 1.0)
+    # The seam of a matte is no side of a head.
+    amount = cv2.morphologyEx(amount, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    wavers = cv2.resize(unknown, flow.shape[:2], interpolation=cv2.INTER_LINEAR)
+    steady = cv2.resize(cv2.GaussianBlur(coarse, (3, 3), _WAVERS), flow.shape[:2], interpolation=cv2.INTER_LINEAR)
+    steady = cv2.add(flow, cv2.multiply(cv2.subtract(steady, flow), cv2.merge([wavers] * 2)))
+    return TurnedSide(steady, rigid, amount)
+
+
+def show_detail(moved: Array, detail: Array, side: TurnedSide) -> None:
+    """Give a moved head [s, s, 3] the `detail` [s, s] of its portrait where the flow stretched it, in place."""
+    size = len(moved)
+    parts = _parts(side.amount, size)
+    if not parts:
+        return
+    motion = cv2.merge([*cv2.split(side.rigid * np.float32(size)), side.amount])
+    colours = coarse_colours(moved)
+    for part in parts:
+        across, down, amount = cv2.split(_enlarged(motion, part, size))
+        place = cv2.add(cv2.merge([across, down]), pixels(size)[part])
+        fine = cv2.remap(detail, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        change = cv2.subtract(_enlarged(colours, part, size), moved[part])
+        cv2.add(change, cv2.merge([fine] * 3), dst=change)
+        cv2.multiply(change, cv2.merge([amount] * 3), dst=change)
+        moved[part] += change
+
+
+def _enlarged(small: Array, part: tuple[slice, slice], size: int) -> Array:
+    """Return a part of what a small picture [n, n, 3] is when enlarged to a size."""
+    scale = len(small) / size
+    rows, columns = part
+    # OpenCV's pixels are at whole numbers, their edges at halves.
+    way = np.array([[scale, 0, (columns.start + 0.5) * scale - 0.5], [0, scale, (rows.start + 0.5) * scale - 0.5]])
+    shape = (columns.stop - columns.start, rows.stop - rows.start)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(small, way, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _parts(amount: Array, size: int) -> list[tuple[slice, slice]]:
+    """Return the parts of a frame that have any amount [64, 64]: most of it has none."""
+    most = cv2.dilate(amount, np.ones((3, 3), np.uint8)).reshape(_PARTS, _SIDE // _PARTS, _PARTS, _SIDE // _PARTS)
+    edges = [round(size * part / _PARTS) for part in range(_PARTS + 1)]
+    return [
+        (slice(edges[row], edges[row + 1]), slice(edges[column], edges[column + 1]))
+        for row, column in np.argwhere(most.max(axis=(1, 3)) > 0.01)
+    ]
+
+
+def _smallest_stretch(place: Array) -> Array:
+    """Return the smaller singular value of the Jacobian of a map [m, m, 2] from pixels to pixels: [m, m]."""
+    (xx, yx), (xy, yy) = (cv2.split(cv2.Scharr(place, cv2.CV_32F, *way, scale=1 / 32)) for way in ((1, 0), (0, 1)))
+    # A 2x2 matrix is a similarity and a mirrored one; their lengths' difference is what it shrinks to.
+    similar, mirrored = cv2.magnitude(xx + yy, yx - xy), cv2.magnitude(xx - yy, yx + xy)
+    return np.asarray(np.abs(similar - mirrored) / 2, np.float32)
+
+
+def _ramp(value: Array, low: float, high: float) -> Array:
+    t = np.clip((value - low) / (high - low), 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)

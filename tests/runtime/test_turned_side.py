@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The side of a head that a turn uncovers gets detail of natural scale, which moves as what is beside it does."""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from lpmm_runtime.backbones.head_detail import head_detail
+from lpmm_runtime.backbones.turned_side import TurnedSide, show_detail, turned_side
+
+SIZE, MAP = 256, 128
+# The head, in sides: its left edge stays where it is while the rest moves to the right by TURN.
+LEFT, MIDDLE, RADIUS = 0.3, 0.58, 0.28
+TURN, WIDTH = 0.1, 0.14
+STRETCHED = np.s_[112:144, 80:108]
+
+
+def face() -> np.ndarray:
+    """Landmarks [68, 2] on an oval in the right half of the head."""
+    angle = np.linspace(0.0, np.pi, 17)
+    points = np.full((68, 2), 0.0, np.float32)
+    points[:17] = np.stack([0.68 - 0.08 * np.cos(angle), 0.5 + 0.12 * np.sin(angle)], axis=1)
+    points[17:27] = np.stack([np.linspace(0.61, 0.75, 10), np.full(10, 0.46)], axis=1)
+    points[27:68] = (0.68, 0.52)
+    return points
+
+
+def matte(size: int, middle: float = MIDDLE) -> np.ndarray:
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    return np.clip((RADIUS - np.hypot(x - middle, y - 0.5)) * size / 2, 0, 1).astype("f4")
+
+
+def grain(seed: int = 3) -> np.ndarray:
+    noise = cv2.GaussianBlur(np.random.default_rng(seed).standard_normal((SIZE, SIZE)), (0, 0), 1.5)
+    return np.repeat((0.5 + 0.1 * noise / noise.std())[..., None], 3, axis=2).astype("f4")
+
+
+def turn(amount: float) -> np.ndarray:
+    """A flow [m, m, 2], in sides: a narrow strip at the head's left edge is drawn out."""
+    x = (np.arange(MAP) + 0.5) / MAP
+    across = -amount * np.clip((x - LEFT) / WIDTH, 0, 1)
+    return np.stack([np.tile(across, (MAP, 1)), np.zeros((MAP, MAP))], axis=-1).astype("f4")
+
+
+def pixels() -> np.ndarray:
+    return np.stack(np.meshgrid(*[np.arange(SIZE, dtype=np.float32)] * 2), axis=-1)
+
+
+def turned(amount: float) -> TurnedSide:
+    target = np.maximum(matte(MAP), matte(MAP, MIDDLE + amount))
+    return turned_side(turn(amount), target, matte(SIZE), face() + np.float32([amount, 0]))
+
+
+def gradients(picture: np.ndarray) -> tuple[float, float]:
+    """Return how much a picture changes from left to right, and from top to bottom."""
+    across, down = np.diff(picture[..., 0], axis=1), np.diff(picture[..., 0], axis=0)
+    return float((across**2).mean()), float((down**2).mean())
+
+
+def test_a_head_at_rest_shows_no_detail_and_keeps_its_flow() -> None:
+    side = turned(0.0)
+    assert side.amount.max() == 0.0
+    assert not side.flow.any()
+
+
+def test_what_is_drawn_out_gets_a_texture_of_natural_scale() -> None:
+    head, side = grain(), turned(TURN)
+    place = pixels() + cv2.resize(side.flow, (SIZE, SIZE)) * np.float32(SIZE)
+    moved = cv2.remap(head, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    before = gradients(moved[STRETCHED])
+    show_detail(moved, head_detail(head, matte(SIZE), face()), side)
+    after, truth = gradients(moved[STRETCHED]), gradients(head[STRETCHED])
+    # Streaks change from row to row and hardly along; the photo's own grain does alike both ways.
+    assert before[0] < 0.15 * before[1]
+    assert after[0] > 0.4 * after[1]
+    assert after[0] > 2.0 * before[0]
+    assert after[0] > 0.2 * truth[0]
+
+
+def test_the_detail_moves_as_what_is_beside_it() -> None:
+    for amount in (0.06, 0.08, TURN):
+        side = turned(amount)
+        shown = side.amount > 0.5
+        assert shown.any()
+        rigid = cv2.resize(side.rigid, (64, 64))[shown][:, 0]
+        # Nearly: the first of what is not drawn out is still slow.
+        assert np.median(rigid) == pytest.approx(-amount, abs=0.2 * amount)
+
+
+def test_detail_comes_in_gradually_as_a_head_turns() -> None:
+    amounts = [turned(float(amount)).amount for amount in np.linspace(0.0, TURN, 41)]
+    assert amounts[-1].max() > 0.9
+    assert max(np.abs(later - earlier).max() for earlier, later in pairwise(amounts)) < 0.35
+
+
+def test_the_face_is_left_to_the_flow() -> None:
+    flow = turn(TURN)
+    points = face()
+    points[:, 0] -= 0.3  # the stretched strip is within the face
+    target = np.maximum(matte(MAP), matte(MAP, MIDDLE + TURN))
+    side = turned_side(flow, target, matte(SIZE), points)
+    inside = np.s_[66:70, 45:50]
+    assert side.amount[33:35, 23:25].max() == 0.0
+    np.testing.assert_allclose(side.flow[inside], flow[inside], atol=2e-3)
+
+
+def test_frames_without_a_turned_side_stay_as_they_are() -> None:
+    moved = grain()
+    show_detail(moved, grain(5)[..., 0], turned(0.0))
+    np.testing.assert_array_equal(moved, grain())
+
+
+def test_a_narrow_strip_of_hair_goes_on_as_the_hair_above() -> None:
+    y, x = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE
+    alpha = matte(SIZE, 0.5)
+    points = face()
+    points[:, 0] = 0.5 + 2.4 * (points[:, 0] - 0.68)
+    skin, hair = np.float32([0.9, 0.7, 0.6]), np.float32([0.3, 0.2, 0.1])
+    face_part = (np.hypot((x - 0.5) / 0.23, (y - 0.55) / 0.24) < 1)[..., None]
+    # Strands show in the hair above alone.
+    strands = np.where(y < 0.38, 0.08 * np.sign(np.sin(2 * np.pi * x * SIZE / 5)), 0.0)[..., None]
+    head = np.where(face_part, skin, hair + strands).astype("f4")
+    detail = head_detail(head, alpha, points)
+    power = (np.abs(np.fft.rfft(detail[115:140, 22:47], axis=1)) ** 2).mean(axis=0)[1:]
+    # Five waves of a strand's width in 25 pixels, some turned round.
+    assert power[3:6].sum() > 0.4 * power.sum()
+
+
+def test_the_detail_of_a_portrait_is_the_same_each_time_and_small_where_none_is() -> None:
+    head = np.full((SIZE, SIZE, 3), 0.4, np.float32)
+    assert np.abs(head_detail(head, matte(SIZE), face())).max() < 1e-5
+    first, second = (head_detail(grain(), matte(SIZE), face()) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_crop_that_is_all_head_has_its_own_detail() -> None:
+    detail = head_detail(grain(), np.ones((SIZE, SIZE), np.float32), face())
+    assert np.isfinite(detail).all()
+    assert detail.std() > 0.03
