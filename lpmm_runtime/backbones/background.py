@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lpmm_runtime.backbones.pixel_maps import pixels
 from lpmm_runtime.portrait import resize
 
 Array = NDArray[np.float32]
@@ -80,7 +81,6 @@ def background_plate(crop: Array, alpha: Array, sources: Array | None = None) ->
         return np.clip(spread(crop, seen), 0.0, 1.0)
     size, side = len(crop), len(sources)
     row = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(side / size)
-    own = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 2), axis=-1)
     total = np.zeros_like(crop)
     # Not whole numbers: places that end at different pixels leave no blocks.
     shifts = (-2.25, -0.75, 0.75, 2.25)
@@ -88,7 +88,7 @@ def background_plate(crop: Array, alpha: Array, sources: Array | None = None) ->
         for right in shifts:
             # Every patch that covers a place has a say: their mean has no seams.
             rows, columns = (np.clip(np.floor(row - shift).astype(np.int64), 0, side - 1) for shift in (down, right))
-            place = own + sources[np.ix_(rows, columns)] * np.float32(size)
+            place = pixels(size) + sources[np.ix_(rows, columns)] * np.float32(size)
             total += cv2.remap(crop, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     made_up = total / np.float32(len(shifts) ** 2)
     # Patches are like what is next to the head, not the same: they take its light (Perez et al., "Poisson Image

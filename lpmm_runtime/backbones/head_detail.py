@@ -6,7 +6,6 @@ hair, the detail of a larger patch of the same hair is folded there instead.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from lpmm_runtime import landmarks68
 from lpmm_runtime.backbones.background import spread
+from lpmm_runtime.backbones.pixel_maps import pixels, ramp
 from lpmm_runtime.portrait import resize
 
 Array = NDArray[np.float32]
@@ -62,7 +62,7 @@ def head_detail(head: Array, alpha: Array, landmarks: Array) -> Array:
     edge = pixels(size) - away[..., None] * out
     room, patch = _materials(head, inner, landmarks)
     room = _of_the_edge(room, edge)
-    enough = _ramp(room, _STRIP, _ENOUGH)
+    enough = ramp(room, _STRIP, _ENOUGH)
     depth = np.clip(room, *_FOLDS) * np.float32(size)
     beyond = _at(own, edge - (depth * _fold(away / depth))[..., None] * out)
     beyond = enough * _held(beyond, _STRONG) + (1.0 - enough) * _held(beyond, _STRONG_IN_A_STRIP)
@@ -113,7 +113,7 @@ def _materials(head: Array, inner: Inside, landmarks: Array) -> tuple[Array, _Pa
     going, room = np.ones((_SIDE, _SIDE), np.float32), np.zeros((_SIDE, _SIDE), np.float32)
     for depth in range(1, _DEEPEST):
         toward_skin = ((deeper(colours, depth) - material) * way).sum(axis=-1) / length
-        going = cv2.min(going, (1.0 - _ramp(toward_skin, 0.3, 0.6)) * (1.0 - deeper(face, depth)))
+        going = cv2.min(going, (1.0 - ramp(toward_skin, 0.3, 0.6)) * (1.0 - deeper(face, depth)))
         room += going / np.float32(_SIDE)
     # As seen from outside; where it narrows nearby no fold may reach over.
     room = cv2.erode(np.where(inner > 0, np.float32(1.0), room), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13)))
@@ -136,7 +136,7 @@ def _hair_patch(hair: Inside, colours: Array, material: Array, landmarks: Array)
     # A square in the circle of hair.
     half = 0.7 * float(thick[row, column]) / _SIDE
     middle = (np.array([column, row], np.float32) + np.float32(0.5)) / np.float32(_SIDE)
-    return _Patch(middle, half, 1.0 - _ramp(unlike, *_UNLIKE))
+    return _Patch(middle, half, 1.0 - ramp(unlike, *_UNLIKE))
 
 
 def _inner(alpha: Array, size: int) -> Inside:
@@ -156,7 +156,7 @@ def _outward(inner: Inside, size: int, from_within: bool = False) -> tuple[Array
     smooth = cv2.GaussianBlur(smooth, (0, 0), size / 50)
     out = np.dstack([cv2.Sobel(smooth, cv2.CV_32F, *way, scale=1 / 8) for way in ((1, 0), (0, 1))])
     length = np.linalg.norm(out, axis=-1)
-    return away, np.asarray(out / np.maximum(length, 1e-3)[..., None], np.float32), _ramp(length, 0.5, 0.9)
+    return away, np.asarray(out / np.maximum(length, 1e-3)[..., None], np.float32), ramp(length, 0.5, 0.9)
 
 
 def _fold(way: Array) -> Array:
@@ -181,17 +181,3 @@ def _of_the_edge(small: Array, edge: Array) -> Array:
 
 def _wide(small: Array, size: int) -> Array:
     return np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-@lru_cache(maxsize=8)
-def pixels(size: int) -> Array:
-    """Return every pixel's own place [s, s, 2], x then y; not to be written to."""
-    row = np.arange(size, dtype=np.float32)
-    grid = np.stack(np.meshgrid(row, row), axis=-1)
-    grid.flags.writeable = False
-    return grid
-
-
-def _ramp(value: Array, low: float, high: float) -> Array:
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)

@@ -7,7 +7,6 @@ lines.
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -20,6 +19,7 @@ from lpmm_runtime.backbones.head_detail import head_detail
 from lpmm_runtime.backbones.lid_layer import lid_displacement, source_lids
 from lpmm_runtime.backbones.matte import settled_matte
 from lpmm_runtime.backbones.mouth_layer import PortraitMouth, draw_mouth, portrait_mouth
+from lpmm_runtime.backbones.pixel_maps import pixels, ramp
 from lpmm_runtime.backbones.turned_side import show_detail, turned_side
 from lpmm_runtime.errors import BundleError
 from lpmm_runtime.onnx_sessions import OnnxSessions
@@ -168,11 +168,11 @@ def _compose(
     # Apart, for OpenCV is fast on two and three channels, NumPy slow on so few.
     moves, painted = _enlarged(side.flow * np.float32(size), size), _enlarged(paint, size)
     shown, matte = cv2.split(_enlarged(cv2.merge([mask, alpha]), size))
-    place = np.asarray(cv2.add(moves, _pixels(size)), np.float32)
+    place = np.asarray(cv2.add(moves, pixels(size)), np.float32)
     opened = source_lids(source, target)
     for (rows, columns), displacement in lid_displacement(opened, target, size):
         # The lids slide in the target; where they came from is looked up in the maps of the open eye.
-        origin = _pixels(size)[rows, columns] + displacement
+        origin = pixels(size)[rows, columns] + displacement
         for layer in (shown, matte, painted):
             layer[rows, columns] = _looked_up(layer, origin)
         place[rows, columns] = origin + _looked_up(moves, origin)
@@ -227,18 +227,9 @@ def _looked_up(layer: Array, place: Array) -> Array:
     return np.asarray(cv2.remap(layer, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
-@lru_cache(maxsize=4)
-def _pixels(size: int) -> Array:
-    """Return every pixel's own place [s, s, 2], x then y; not to be written to."""
-    row = np.arange(size, dtype=np.float32)
-    grid = np.stack(np.meshgrid(row, row), axis=-1)
-    grid.flags.writeable = False
-    return grid
-
-
 def _decided(alpha: Array) -> Array:
     """Return a matte with less doubt: half-seen heads over a made-up background look like ghosts."""
-    return _ramp(alpha, _SURELY_BEHIND, _SURELY_HEAD)
+    return ramp(alpha, _SURELY_BEHIND, _SURELY_HEAD)
 
 
 def _enlarged(maps: Array, size: int) -> Array:
@@ -254,21 +245,21 @@ def _change(place: Array, shown: Array, matte: Array, alpha: Array, light: Array
     """Return [s, s]: 0 where nothing moves, is lit anew, painted or uncovered: the portrait stands there exactly."""
     size = len(place)
     covered, inside = cv2.max(matte, alpha), cv2.min(matte, alpha)
-    across, down = cv2.split(cv2.subtract(place, _pixels(size)))
-    pixels = cv2.multiply(cv2.magnitude(across, down), covered, scale=128 / size)
+    across, down = cv2.split(cv2.subtract(place, pixels(size)))
+    way = cv2.multiply(cv2.magnitude(across, down), covered, scale=128 / size)
     unseen = cv2.multiply(cv2.subtract(1.0, shown), covered, scale=4.0)
-    amount = cv2.max(pixels, cv2.max(cv2.multiply(cv2.absdiff(matte, alpha), 4.0), unseen))
+    amount = cv2.max(way, cv2.max(cv2.multiply(cv2.absdiff(matte, alpha), 4.0), unseen))
     if size > 128:
-        amount, covered, inside, pixels = (
-            cv2.resize(part, (128, 128), interpolation=cv2.INTER_AREA) for part in (amount, covered, inside, pixels)
+        amount, covered, inside, way = (
+            cv2.resize(part, (128, 128), interpolation=cv2.INTER_AREA) for part in (amount, covered, inside, way)
         )
     # Where a head was and is no more nothing may move at all.
     bared = cv2.erode(cv2.subtract(covered, inside), np.ones((3, 3), np.uint8))
-    left = _ramp(_around(cv2.max(pixels, cv2.multiply(bared, 4.0 * _LEFT[1]))), *_LEFT)
+    left = ramp(_around(cv2.max(way, cv2.multiply(bared, 4.0 * _LEFT[1]))), *_LEFT)
     if light is not None:
         lit = cv2.resize(np.abs(light - 1.0).max(axis=2), covered.shape, interpolation=cv2.INTER_LINEAR)
         amount = cv2.max(amount, cv2.multiply(lit, covered, scale=_LIGHT_COUNTS))
-    changed = _ramp(_around(amount), _STILL, _MOVED)
+    changed = ramp(_around(amount), _STILL, _MOVED)
     # The edge of a head that hardly moves, and what is beside it, need not be made up: no matte is as exact.
     within = cv2.erode(inside, np.ones((5, 5), np.uint8))
     changed = cv2.min(changed, cv2.max(left, within))
@@ -277,12 +268,3 @@ def _change(place: Array, shown: Array, matte: Array, alpha: Array, light: Array
 
 def _around(amount: Array) -> Array:
     return np.asarray(cv2.GaussianBlur(cv2.dilate(amount, np.ones((5, 5), np.uint8)), (0, 0), 1.5), np.float32)
-
-
-def _ramp(value: Array, low: float, high: float) -> Array:
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    # In place: on wide pictures new memory costs more than the arithmetic.
-    smooth = 3.0 - 2.0 * t
-    smooth *= t
-    smooth *= t
-    return np.asarray(smooth, np.float32)

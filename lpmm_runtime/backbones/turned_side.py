@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.backbones.background import spread
-from lpmm_runtime.backbones.head_detail import coarse_colours, hull_mask, pixels
+from lpmm_runtime.backbones.head_detail import coarse_colours, hull_mask
+from lpmm_runtime.backbones.pixel_maps import pixels, ramp
 
 Array = NDArray[np.float32]
 
@@ -62,12 +63,12 @@ def turned_side(flow: Array, alpha: Array, source_alpha: Array, face: Array) -> 
     )
     place = cv2.add(coarse * np.float32(_SIDE), pixels(_SIDE))
     on_head = cv2.remap(source_alpha, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    known = _ramp(_smallest_stretch(place), _STRETCHED, _WHOLE) * _ramp(on_head, _BESIDE, _ON)
+    known = ramp(_smallest_stretch(place), _STRETCHED, _WHOLE) * ramp(on_head, _BESIDE, _ON)
     known = cv2.GaussianBlur(cv2.max(known, hull_mask(face, _SIDE)), (0, 0), _SOFT)
     # What is half stretched says little about how the whole would move, but nothing may come in at once.
     rigid = spread(coarse, known**_SURE)
     unknown = 1.0 - known
-    departs = _ramp(cv2.magnitude(*cv2.split(cv2.subtract(rigid, coarse))), *_DEPARTS)
+    departs = ramp(cv2.magnitude(*cv2.split(cv2.subtract(rigid, coarse))), *_DEPARTS)
     amount = unknown * departs * np.clip(2.0 * alpha, 0.0, 1.0)
     # The seam of a matte is no side of a head.
     amount = cv2.morphologyEx(amount, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
@@ -122,8 +123,3 @@ def _smallest_stretch(place: Array) -> Array:
     # A 2x2 matrix is a similarity and a mirrored one; their lengths' difference is what it shrinks to.
     similar, mirrored = cv2.magnitude(xx + yy, yx - xy), cv2.magnitude(xx - yy, yx + xy)
     return np.asarray(np.abs(similar - mirrored) / 2, np.float32)
-
-
-def _ramp(value: Array, low: float, high: float) -> Array:
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)

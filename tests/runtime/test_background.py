@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours, spread, uncovered
-from lpmm_runtime.backbones.portrait_flow import _change, _pixels
+from lpmm_runtime.backbones.pixel_maps import pixels
+from lpmm_runtime.backbones.portrait_flow import _change
 
 SIZE = 256
 
@@ -137,7 +138,7 @@ def disc(x: float, radius: float = 60.0) -> np.ndarray:
 
 
 def test_where_a_head_was_and_is_no_more_the_background_is_made_up() -> None:
-    place = _pixels(SIZE).copy()  # nothing moves where the head is gone
+    place = pixels(SIZE).copy()  # nothing moves where the head is gone
     was, now = disc(100), disc(140)
     change = _change(place, np.ones((SIZE, SIZE), np.float32), now, was, None)
     bared = (was > 0.5) & (now < 0.01)
@@ -147,12 +148,12 @@ def test_where_a_head_was_and_is_no_more_the_background_is_made_up() -> None:
 
 def test_the_edge_of_a_head_that_hardly_moves_is_the_portraits_own() -> None:
     head_matte = disc(128)
-    place = _pixels(SIZE) + np.float32(0.4 * SIZE / 128)
+    place = pixels(SIZE) + np.float32(0.4 * SIZE / 128)
     painted = np.full((SIZE, SIZE), 0.5, np.float32)
     change = _change(place, painted, head_matte, head_matte, None)
     edge = (head_matte > 0.05) & (head_matte < 0.95)
     assert change[edge].max() < 0.1
     assert change[disc(128, 40.0) == 1.0].min() > 0.95
     # A head that moves further takes its edge along.
-    far = _change(_pixels(SIZE) + np.float32(4.0 * SIZE / 128), painted, head_matte, head_matte, None)
+    far = _change(pixels(SIZE) + np.float32(4.0 * SIZE / 128), painted, head_matte, head_matte, None)
     assert far[edge].min() > 0.9
