@@ -28,8 +28,8 @@ _BROW_RISE, _BROW_LENGTH = 0.17, 1.15
 # of the way to the lips' middle they have to go: measured on the kit's mouths.
 _INNER_LIPS = {61: 62, 63: 62, 65: 66, 67: 66}
 _INNER_LIP_WAY = 0.47
-# Where the outline begins above the first contour point, in steps to the next one: so far above the irises stand the
-# eyes' outer corners, which a blink takes along (measured on the kit's heads); and how far at the lowest and highest.
+# So far above the irises are the outer corners of the eyes, which a blink takes along, in steps from the first contour
+# point to the next (measured on the kit's heads). There the outline begins; the lowest and the highest place, likewise.
 _CORNERS_ABOVE = 0.15
 _LOWEST_START, _HIGHEST_START = -0.9, 1.5
 
@@ -101,13 +101,13 @@ class FacePoints:
         fixed: [68, 3], landmarks in the world, without a jaw.
         contour: [17, c, 3], what the jaw's outline may run along.
         irises: [2, 3], the picture's left first.
-        starts: [2], likewise: how far above the first contour point the outline begins, in steps to the next one.
+        below: [17, c], how far below the eyes' corners the contour's points are when the head is level, decimetres.
     """
 
     fixed: Array
     contour: Array
     irises: Array
-    starts: Array
+    below: Array
 
     @property
     def middle(self) -> Array:
@@ -126,16 +126,10 @@ def landmark_points(landmark_body: LandmarkBody, head: PosedHead) -> FacePoints:
     rest = irises.rest(head.rest)
     blended = (iris_weights @ head.transforms.reshape(len(head.transforms), 12)).reshape(-1, 3, 4)
     iris_points = np.einsum("nij,nj->ni", blended[:, :, :3], rest) + blended[:, :, 3]
-    starts = _jaw_starts(head.rest[rows.contour[:, 0]], rest)
-    return FacePoints(fixed, posed[rows.contour], iris_points.astype(np.float32), starts)
-
-
-def _jaw_starts(contour: Array, irises: Array) -> Array:
-    """Return `FacePoints.starts` by the contour [17, 3] and the irises [2, 3] at rest: at the eyes' corners' level."""
-    starts = []
-    for first, second, iris in zip(contour[[0, 16]], contour[[1, 15]], irises, strict=True):
-        starts.append((iris[1] - first[1]) / max(float(first[1] - second[1]), 1e-6))
-    return np.clip(np.array(starts) + _CORNERS_ABOVE, _LOWEST_START, _HIGHEST_START).astype(np.float32)
+    at_rest = head.rest[rows.contour][..., 1]
+    steps = at_rest[[0, 16], 0] - at_rest[[1, 15], 0]
+    corners = float((rest[:, 1] + _CORNERS_ABOVE * steps).mean())
+    return FacePoints(fixed, posed[rows.contour], iris_points.astype(np.float32), corners - at_rest)
 
 
 def project_landmarks(points: FacePoints, camera: Camera) -> tuple[Array, Array]:
@@ -148,8 +142,8 @@ def project_landmarks(points: FacePoints, camera: Camera) -> tuple[Array, Array]
     centre = 0.5 * (landmarks[27] + landmarks[8])
     outward = _CONTOUR_OUTWARD[:, :1] * right + _CONTOUR_OUTWARD[:, 1:] * up
     reach = np.einsum("kcd,kd->kc", contour - centre, outward)
-    landmarks[:17] = contour[np.arange(17), reach.argmax(axis=1)]
-    landmarks[:17] = evenly_spaced_jaw(landmarks[:17], points.starts)
+    seen = (np.arange(17), reach.argmax(axis=1))
+    landmarks[:17] = evenly_spaced_jaw(contour[seen], points.below[seen])
     return settled_lids(landmarks).astype(np.float32), camera.project(points.irises).astype(np.float32)
 
 
@@ -177,19 +171,19 @@ def with_inner_lips(points: Array) -> Array:
     return out
 
 
-def evenly_spaced_jaw(outline: NDArray[np.floating], starts: NDArray[np.floating]) -> NDArray[np.float64]:
+def evenly_spaced_jaw(outline: NDArray[np.floating], below: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the 17 jaw points spaced evenly along the outline [17, 2], from its start beside either eye to the chin.
 
     It starts at a place of the head, where the eyes are when the head is level, as in people's labels: at the eyes'
     level in the picture it would slide along the cheek as the head nods, and with every blink.
 
     Args:
-        starts: [2], see `FacePoints`.
+        below: [17], how far the outline's points are below the eyes then.
     """
     halves = []
-    for half, start in zip((outline[:9], outline[:7:-1]), starts, strict=True):
-        first = half[0] + start * (half[0] - half[1])
-        half = np.concatenate([first[None], half[1:]])
+    for half, depth in ((outline[:9], below[:9]), (outline[:7:-1], below[:7:-1])):
+        start = np.clip(depth[0] / max(float(depth[1] - depth[0]), 1e-6), _LOWEST_START, _HIGHEST_START)
+        half = np.concatenate([(half[0] + start * (half[0] - half[1]))[None], half[1:]])
         length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(half, axis=0), axis=1))])
         even = np.linspace(0.0, length[-1], 9)
         halves.append(np.stack([np.interp(even, length, half[:, axis]) for axis in range(2)], axis=1))
