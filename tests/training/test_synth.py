@@ -10,7 +10,7 @@ from lpmm_runtime.crop import square_of_landmarks
 from training.augment import CropJitter, apply_matrix, crop_matrix, cut, distort
 from training.shards import ShardPlan, make_shards, read_all
 from training.synth.facekit import FaceKit
-from training.synth.head import frontal_camera, project_landmarks, with_brow_edges
+from training.synth.head import evenly_spaced_jaw, frontal_camera, project_landmarks, with_brow_edges
 from training.synth.motion import Motion
 from training.synth.people import HELD_OUT, sample_person
 from training.synth.samples import FACE_MARGIN, SampleMaker
@@ -59,10 +59,23 @@ def test_the_jaw_begins_at_one_place_of_the_head(maker: SampleMaker) -> None:
     # On a level head that is where the eyes are; a blink, which takes their corners along, leaves it alone.
     assert abs(level[0, 1] - level[36, 1]) < 0.12 * face and abs(level[16, 1] - level[45, 1]) < 0.12 * face
     np.testing.assert_allclose(blink[:17], level[:17], atol=1e-6)
+    # So it is on either side of a head that is turned, though the outline runs elsewhere.
+    for yaw in (-30.0, 30.0):
+        turned = seen(Motion(yaw=yaw, controls=rest.controls))
+        assert abs(turned[0, 1] - turned[36, 1]) < 0.15 * face and abs(turned[16, 1] - turned[45, 1]) < 0.15 * face
     # It lies behind the eyes: in a nod, these move past it.
     up, down = (seen(Motion(pitch=pitch, controls=rest.controls)) for pitch in (15.0, -15.0))
     rise = [0.5 * ((points[36] - points[0]) + (points[45] - points[16]))[1] for points in (up, down)]
     assert rise[0] < -0.02 * face and rise[1] - rise[0] > 0.15 * face
+
+
+def test_an_outline_that_begins_elsewhere_still_starts_at_the_eyes() -> None:
+    # A turned head's outline runs over other vertices: nearer the eyes on one side, above them on the other.
+    below = np.array([0.4, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 0.7, -0.5])
+    outline = np.stack([np.linspace(-1.0, 1.0, 17), below], axis=1)
+    jaw = evenly_spaced_jaw(outline, below)
+    assert jaw[0, 1] == pytest.approx(0.0, abs=1e-6) and jaw[16, 1] == pytest.approx(0.0, abs=1e-6)
+    np.testing.assert_allclose(jaw[8], outline[8])
 
 
 def test_inner_lip_points_stand_under_and_over_the_outer_ones(maker: SampleMaker) -> None:
