@@ -64,7 +64,7 @@ def measure(engine: Engine, kit: FaceKit, people: int, seed: int) -> HeadReading
         room = backdrop(rng)
         rest = Motion(controls=_RELAXED)
         points = sampler.points(person, rest)
-        camera = frontal_camera(points.middle, _VIEW)
+        camera = frontal_camera(points[0].mean(axis=0), _VIEW)
         camera = crop_camera(camera, project_landmarks(points, camera)[0], _MARGIN)
 
         def rendered(motion: Motion) -> tuple[Pixels, Box]:

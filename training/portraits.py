@@ -42,7 +42,7 @@ def portrait(kit: FaceKit, person: Person, rng: np.random.Generator, size: int) 
         controls={"eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05, "mouthSmileLeft": 0.15, "mouthSmileRight": 0.15},
     )
     points = LandmarkSampler(kit).points(person, motion)
-    camera = frontal_camera(points.middle, 16.0)
+    camera = frontal_camera(points[0].mean(axis=0), 16.0)
     landmarks, _ = project_landmarks(points, camera)
     camera = crop_camera(camera, landmarks, _MARGIN)
     head = pose_head(kit, kit.body, kit.rig, person, motion)
