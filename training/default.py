@@ -164,7 +164,7 @@ class DefaultRun(RunFolder):
         """Train D with everything else frozen."""
         recipe = self.recipe
         adaptor_data.train(
-            self.adaptor(trained=False),
+            self.new_adaptor(),
             self.regressor(),
             self.pose_encoder(),
             self.backbone(),

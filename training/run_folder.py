@@ -166,17 +166,14 @@ class RunFolder:
             self.weights("geometry_head", model.geometry)
         return model
 
-    def adaptor(self, trained: bool = True) -> lp_adaptor.LpAdaptor:
-        """Return D as Eq. 2–4 leave it, or new."""
-        model = lp_adaptor.LpAdaptor(self.landmark_model.k, self.recipe.latent_size)
-        return self.weights("lp_adaptor", model) if trained else model
+    def new_adaptor(self) -> lp_adaptor.LpAdaptor:
+        """Return D, untrained."""
+        return lp_adaptor.LpAdaptor(self.landmark_model.k, self.recipe.latent_size)
 
     def slider_rig(self, fitted: ControlMap, trained: bool = True) -> slider_rig.SliderRig:
         """Return D and the control map, as they ship; or D new and the map as given."""
         params = mirror_offsets(self.landmark_model, np.eye(self.recipe.k)).astype(np.float32)
-        adaptor = mirrored.MirroredAdaptor(
-            self.adaptor(trained=False), torch.from_numpy(params), self.mirrored_latents()
-        )
+        adaptor = mirrored.MirroredAdaptor(self.new_adaptor(), torch.from_numpy(params), self.mirrored_latents())
         rig = slider_rig.SliderRig(adaptor, fitted)
         return self.weights("slider_rig", rig) if trained else rig
 
