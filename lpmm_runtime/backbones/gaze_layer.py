@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Eyes that look elsewhere: the portrait's own irises move over the eyeballs, between lids that stay."""
+"""Eyes that look elsewhere, or are opened wide: the portrait's own irises, whole, move over eye-white."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime import landmarks68
+from lpmm_runtime.backbones.lid_layer import Opening
 
 Array = NDArray[np.float32]
 Patch = tuple[slice, slice]
@@ -16,20 +17,24 @@ Patch = tuple[slice, slice]
 _EYES = (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT)
 # All lengths here are in eye widths, corner to corner. An iris's radius, seen from the front:
 _IRIS = 0.2
-# what goes sideways as one with the iris:
-_RIGID = 0.24
+# and what it may be, in times of that:
+_RADII = np.linspace(0.8, 1.5, 15)
 # how near a corner its middle may come:
 _NEAREST = 0.16
-# how near a lid's line its middle may come, in its radii, or the eye turns white:
-_SHOWN = 0.3
-# how far beyond the lids' lines sideways motion fades, for those lines are never quite right:
-_SOFT_LIDS = 0.12
+# how near the upper and the lower lid's line its middle may come, in its radii, or the eye turns white:
+_SHOWN_ABOVE, _SHOWN_BELOW = 0.3, 0.55
 # a shift below the first is what reading errs by, above the second it is wholly meant:
 _NOISE, _MEANT = 0.006, 0.02
 # an eye that is less open than this hides its iris:
 _SHUT = 0.08
+# the portrait's own eye is gone when its iris has moved so far:
+_GONE = 0.03
 # the ring about the iris that belongs neither to it nor, surely, to the eye-white:
 _RING = 0.04
+# how wide the edges of the lids are, and what of the light they take from the eyeball:
+_LID_EDGE, _SHADE = 0.04, 0.15
+# how far the upper lid rises with an eye that looks up, and the lower one sinks with one that looks down:
+_MOST_RISE, _MOST_SINK = 0.1, 0.05
 # How finely an iris's colour is told by the distance from its middle: rings a radius, and the last one.
 _RINGS, _LAST_RING = 8, 11
 
@@ -64,9 +69,10 @@ class Eye:
     disc: Array
     white: Array
 
-    def between_lids(self) -> Array:
-        """Return [h, w], 1 between the lids and 0 on them."""
-        inside = np.minimum(self.above, self.beneath)
+    def between_lids(self, rise: float = 0.0, sink: float = 0.0) -> Array:
+        """Return [h, w], 1 between the lids and 0 on them; with the upper lid risen and the lower one sunk so far."""
+        middle = np.clip(4.0 * self.u * (1.0 - self.u), 0.0, 1.0)
+        inside = np.minimum(self.above + np.float32(rise) * middle, self.beneath + np.float32(sink) * middle)
         ends = np.minimum(self.u, 1.0 - self.u)
         open_to = np.clip(inside / max(0.03, 1.0 / self.scale) + 0.5, 0.0, 1.0)
         return np.asarray(open_to * np.clip(ends / 0.04 + 0.5, 0.0, 1.0), np.float32)
@@ -121,10 +127,13 @@ def _portrait_eye(crop: Array, points: Array, wider: float, near: Array | None) 
     # A head that turns narrows its eyes, not their irises' height.
     radius = _IRIS * min(wider / width, 1.4)
     found = _iris_middle(patch, u, v, above, beneath, radius, None if near is None else local(near))
+    radius = _iris_radius(patch, u, v, above, beneath, radius, found)
     middle = (points[0] + width * (found[0] * axis + found[1] * down)).astype(np.float32)
     upper, lower = (float(_line(lids[line], found[:1])[0]) for line in ([0, 1, 2, 3], [0, 5, 4, 3]))
-    margin = _SHOWN * radius
-    room = (min(upper + margin - float(found[1]), 0.0), max(lower - margin - float(found[1]), 0.0))
+    room = (
+        min(upper + _SHOWN_ABOVE * radius - float(found[1]), 0.0),
+        max(lower - _SHOWN_BELOW * radius - float(found[1]), 0.0),
+    )
     eye = Eye(rows, columns, axis, down, width * size, u, v, above, beneath, found, middle, radius, room, patch, patch)
     return Eye(**(vars(eye) | {"disc": _whole_iris(eye, patch), "white": _without_iris(eye, patch)}))
 
@@ -152,6 +161,24 @@ def _iris_middle(
             if score > best:
                 best, middle = score, np.array([column, row], np.float32)
     return middle
+
+
+def _iris_radius(patch: Array, u: Array, v: Array, above: Array, beneath: Array, usual: float, middle: Array) -> float:
+    """Return the iris's radius: where, to its sides, dark turns into light; eyes' widths as read are not all alike."""
+    grey = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
+    across, down = np.abs(u - middle[0]), np.abs(v - middle[1])
+    away = np.hypot(across, down)
+    beside = (above > 0.02) & (beneath > 0.02) & (down < 0.8 * across) & (u > 0.03) & (u < 0.97)
+    best, radius = 0.0, usual
+    for factor in _RADII:
+        at = factor * usual
+        inner, outer = (beside & (np.abs(away - at - side) < 0.025) for side in (-0.025, 0.025))
+        if inner.sum() < 4 or outer.sum() < 4:
+            continue
+        edge = float(grey[outer].mean() - grey[inner].mean()) * (1.0 - 0.5 * abs(float(np.log(factor))))
+        if edge > best:
+            best, radius = edge, at
+    return radius
 
 
 def _whole_iris(eye: Eye, patch: Array) -> Array:
@@ -188,16 +215,20 @@ def _without_iris(eye: Eye, patch: Array) -> Array:
         filled += near / np.maximum(amount, 1e-4)[..., None] * usable[..., None]
         done += usable
     filled = filled / np.maximum(done, 1e-3)[..., None]
-    gone = np.clip((eye.radius + _RING - away) / _RING + 0.5, 0.0, 1.0) * np.clip(done / 0.2, 0.0, 1.0)
-    return _mixed(patch, filled, gone * eye.between_lids())
+    gone = np.clip((np.float32(eye.radius + _RING) - away) / np.float32(_RING) + np.float32(0.5), 0.0, 1.0)
+    # Behind the lids the eyeball goes on, in their shade.
+    behind = 1.0 - eye.between_lids(-_LID_EDGE, -_LID_EDGE)
+    filled *= (1.0 - _SHADE * np.clip(0.5 - eye.above / 0.1, 0.0, 1.0))[..., None]
+    amount = np.maximum(gone, behind) * np.clip(done / np.float32(0.2), 0.0, 1.0)
+    return _mixed(patch, filled, np.asarray(amount, np.float32))
 
 
 def _mixed(below: Array, above: Array, amount: Array) -> Array:
     return np.asarray(below + amount[..., None] * (above - below), np.float32)
 
 
-def gaze_shift(eye: Eye, corners: Array, iris: Array, flow: Array) -> Array:
-    """Return how far an iris shall move on its eyeball [2], in the frame of the portrait's eye.
+def gaze_shift(eye: Eye, corners: Array, iris: Array, flow: Array) -> tuple[Array, Opening]:
+    """Return how far an iris shall move on its eyeball [2], in the eye's frame, and how far the lids give way to it.
 
     Args:
         corners: [2, 2], the eye's corners in the target; iris: [2], where its iris's middle shall be; unit square.
@@ -206,16 +237,18 @@ def gaze_shift(eye: Eye, corners: Array, iris: Array, flow: Array) -> Array:
     axis = corners[1] - corners[0]
     width = float(np.linalg.norm(axis))
     if width < 1e-6:
-        return np.zeros(2, np.float32)
+        return np.zeros(2, np.float32), Opening()
     axis = axis / width
     off = iris - _carried(eye.middle, flow)
     shift = np.array([off @ axis, off @ np.array([-axis[1], axis[0]])], np.float32) / np.float32(width)
     t = np.clip((float(np.linalg.norm(shift)) - _NOISE) / (_MEANT - _NOISE), 0.0, 1.0)
     shift = shift * np.float32(t)
-    # An iris never leaves the eye, neither by its corners nor behind its lids.
+    # An iris never leaves the eye, neither by its corners nor behind its lids; but these give way.
+    rise = float(np.clip(eye.room[0] - shift[1], 0.0, _MOST_RISE))
+    sink = float(np.clip(shift[1] - eye.room[1], 0.0, _MOST_SINK))
     shift[0] = np.clip(shift[0], min(_NEAREST - eye.iris[0], 0.0), max(1.0 - _NEAREST - eye.iris[0], 0.0))
-    shift[1] = np.clip(shift[1], *eye.room)
-    return np.asarray(shift, np.float32)
+    shift[1] = np.clip(shift[1], eye.room[0] - rise, eye.room[1] + sink)
+    return np.asarray(shift, np.float32), Opening(rise, sink)
 
 
 def _carried(point: Array, flow: Array) -> Array:
@@ -229,12 +262,13 @@ def _carried(point: Array, flow: Array) -> Array:
     return place
 
 
-def raised(eye: Eye, patch: Array, shift: Array) -> Array:
-    """Return the eye's patch [h, w, 3] with its iris moved up or down by shift[1]."""
-    drop = float(shift[1])
-    if drop == 0.0:
+def turned(eye: Eye, patch: Array, shift: Array, way: Opening) -> Array:
+    """Return the eye's patch [h, w, 3] with its iris moved by `shift` [2], and whole where wider lids uncover it."""
+    far = float(np.hypot(*shift))
+    wider = way.rise + way.sink > 0.0
+    if far == 0.0 and not wider:
         return patch
-    x, y = (drop * eye.scale * eye.down).tolist()
+    x, y = (eye.scale * (shift[0] * eye.axis + shift[1] * eye.down)).tolist()
     moved = cv2.warpAffine(
         eye.disc,
         np.array([[1.0, 0.0, x], [0.0, 1.0, y]]),
@@ -242,24 +276,12 @@ def raised(eye: Eye, patch: Array, shift: Array) -> Array:
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    inside = eye.between_lids()
-    away = min(abs(drop) / 0.03, 1.0)
-    bare = _mixed(patch, eye.white, inside * np.float32(away))
-    return _mixed(bare, moved, inside * eye.over_iris(eye.iris + np.array([0.0, drop], np.float32)))
-
-
-def sideways(eye: Eye, shift: Array) -> Array:
-    """Return where the patch's content comes from [h, w, 2], in pixels, when the iris moves aside by shift[0].
-
-    The iris moves as one; toward the corners the eye-white is pressed together or stretched.
-    """
-    goal = float(eye.iris[0] + shift[0])
-    end = np.where(eye.u < goal, goal, 1.0 - goal)
-    amount = np.clip((end - np.abs(eye.u - goal)) / np.maximum(end - _RIGID, 0.04), 0.0, 1.0)
-    outside = np.maximum(-np.minimum(eye.above, eye.beneath), 0.0)
-    amount = amount * np.clip(1.0 - outside / _SOFT_LIDS, 0.0, 1.0)
-    back = -float(shift[0]) * eye.scale * amount[..., None] * eye.axis
-    return np.asarray(back, np.float32)
+    eyeball = _mixed(eye.white, moved, eye.over_iris(eye.iris + shift))
+    made = np.full_like(eye.u, min(far / _GONE, 1.0))
+    if wider:
+        # Where a lid's edge was there is eyeball now.
+        made = np.maximum(made, 1.0 - eye.between_lids(-min(way.rise, _LID_EDGE), -min(way.sink, _LID_EDGE)))
+    return _mixed(patch, eyeball, made * eye.between_lids(way.rise, way.sink))
 
 
 def _line(points: Array, at: Array) -> Array:

@@ -2,8 +2,8 @@
 """The "portrait_flow" backbone: its graphs give maps at 128²; here the photo's own pixels are moved by them.
 
 Layers, from the back: a still background plate, the head with its matte, what the portrait did not show (painted),
-the inside of an opening mouth, irises that look elsewhere, and the lids, which slide over the eyeballs along their
-lines.
+the inside of an opening mouth, irises that look elsewhere over eye-white, and the lids: their edges slide, and the skin
+that a closing one brings down is made.
 """
 
 from dataclasses import dataclass, field
@@ -12,11 +12,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lpmm_runtime import landmarks68
 from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours
-from lpmm_runtime.backbones.gaze_layer import Eye, gaze_shift, portrait_eyes, raised, sideways
+from lpmm_runtime.backbones.closing_lid import Lid, close_lids, portrait_lids
+from lpmm_runtime.backbones.gaze_layer import Eye, gaze_shift, portrait_eyes, turned
 from lpmm_runtime.backbones.head_detail import head_detail
-from lpmm_runtime.backbones.lid_layer import lid_displacement, source_lids
+from lpmm_runtime.backbones.lid_layer import (
+    EYES,
+    Opening,
+    Patch,
+    between_lids,
+    lid_displacement,
+    openings,
+    source_lids,
+    with_given_way,
+)
 from lpmm_runtime.backbones.matte import settled_matte
 from lpmm_runtime.backbones.mouth_layer import PortraitMouth, draw_mouth, portrait_mouth
 from lpmm_runtime.backbones.pixel_maps import pixels, ramp
@@ -34,10 +43,6 @@ _STILL, _MOVED = 0.05, 0.5
 _LEFT = (0.7, 2.0)
 # A change of light counts as this many pixels' motion.
 _LIGHT_COUNTS = 8.0
-_EYE_CORNERS = (
-    (landmarks68.EYE_RIGHT[0], landmarks68.EYE_RIGHT[3]),
-    (landmarks68.EYE_LEFT[0], landmarks68.EYE_LEFT[3]),
-)
 # The networks' doubt about the matte: below the first it is background, above the second head.
 _SURELY_BEHIND, _SURELY_HEAD = 0.15, 0.75
 
@@ -50,7 +55,7 @@ class Canvas:
         crop: [s, s, 3]; alpha: [s, s], its matte; plate: [s, s, 3], the background.
         head: [s, s, 3], the crop with the head's colours going on beyond its edge: what was behind does not come along.
         detail: [s, s], what is fine in it, going on beyond its edge.
-        mouth, eyes: what is drawn anew.
+        mouth, eyes, lids: what is drawn anew.
     """
 
     crop: Array
@@ -60,6 +65,7 @@ class Canvas:
     detail: Array
     mouth: PortraitMouth
     eyes: tuple[Eye | None, Eye | None]
+    lids: tuple[Lid | None, Lid | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +153,8 @@ def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     plate = background_plate(crop, alpha, identity.sources)
     mouth = portrait_mouth(crop, identity.landmarks)
     head = head_colours(crop, alpha)
-    return Canvas(crop, alpha, plate, head, head_detail(head, alpha, identity.landmarks), mouth, eyes)
+    lids = portrait_lids(crop, identity.landmarks)
+    return Canvas(crop, alpha, plate, head, head_detail(head, alpha, identity.landmarks), mouth, eyes, lids)
 
 
 def _compose(
@@ -169,19 +176,24 @@ def _compose(
     moves, painted = _enlarged(side.flow * np.float32(size), size), _enlarged(paint, size)
     shown, matte = cv2.split(_enlarged(cv2.merge([mask, alpha]), size))
     place = np.asarray(cv2.add(moves, pixels(size)), np.float32)
-    opened = source_lids(source, target)
-    for (rows, columns), displacement in lid_displacement(opened, target, size):
-        # The lids slide in the target; where they came from is looked up in the maps of the open eye.
+    shifts, ways = _gazes(canvas, target, irises, side.flow)
+    opened, target = source_lids(source, target), with_given_way(target, ways)
+    whole = canvas.eyes[0] is not None, canvas.eyes[1] is not None
+    for (rows, columns), displacement in lid_displacement(opened, target, size, whole):
+        # Lids slide in the target; where they came from is looked up in the maps of the open eye.
         origin = pixels(size)[rows, columns] + displacement
         for layer in (shown, matte, painted):
             layer[rows, columns] = _looked_up(layer, origin)
         place[rows, columns] = origin + _looked_up(moves, origin)
-    crop = _looking(canvas, opened, irises, side.flow, place)
-    moved = cv2.remap(crop, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(canvas.head, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    drawn = _draw_eyeballs(moved, canvas, opened, target, shifts, place)
     show_detail(moved, canvas.detail, side)
     if light is not None:
         cv2.multiply(moved, cv2.resize(light, (size, size), interpolation=cv2.INTER_LINEAR), dst=moved)
     head = _mixed(painted, np.clip(moved, 0.0, 1.0, out=moved), shown)
+    drawn += close_lids(head, canvas.lids, opened, target, light)
+    for patch, amount in drawn:
+        shown[patch] = np.minimum(shown[patch], 1.0 - amount)
     draw_mouth(head, canvas.crop, canvas.mouth, source, target, place)
     matte = _decided(matte)
     change = _change(place, shown, matte, canvas.alpha, light)
@@ -189,31 +201,50 @@ def _compose(
     return np.asarray(cv2.merge([*cv2.split(colour), matte]), np.float32)
 
 
-def _looking(canvas: Canvas, target: Array, irises: Array, flow: Array, place: Array) -> Array:
-    """Return the head with its irises raised or lowered; those that look aside shift what `place` [s, s, 2] points to.
+def _gazes(
+    canvas: Canvas, target: Array, irises: Array, flow: Array
+) -> tuple[tuple[Array, Array], tuple[Opening, Opening]]:
+    """Return how far either eye's iris moves on its eyeball [2], in eye widths, and how far its lids give way.
 
     Args:
         target: [68, 2], the target's landmarks; irises: [2, 2], displacements, the picture's left eye first; flow: as
             the graph gives it.
     """
-    size, crop = len(canvas.head), canvas.head
-    for eye, corners, move in zip(canvas.eyes, _EYE_CORNERS, irises, strict=True):
+    flow = np.ascontiguousarray(flow)
+    first, second = (
+        (np.zeros(2, np.float32), Opening())
+        if eye is None
+        else gaze_shift(eye, target[[points[0], points[3]]], eye.middle + move, flow)
+        for eye, (points, _), move in zip(canvas.eyes, EYES, irises, strict=True)
+    )
+    return (first[0], second[0]), (first[1], second[1])
+
+
+def _draw_eyeballs(
+    moved: Array, canvas: Canvas, opened: Array, target: Array, shifts: tuple[Array, Array], place: Array
+) -> list[tuple[Patch, Array]]:
+    """Draw, in place, eyes whose irises move or whose lids open wider; return patches and how much was drawn [h, w].
+
+    Args:
+        opened, target: [68, 2], the target's landmarks with the portrait's lids and with its own.
+        shifts: of the irises; place: [s, s, 2], where in the portrait pixels come from.
+    """
+    drawn: list[tuple[Patch, Array]] = []
+    for eye, (points, _), shift, way in zip(canvas.eyes, EYES, shifts, openings(opened, target), strict=True):
         if eye is None:
             continue
-        shift = gaze_shift(eye, target[list(corners)], eye.middle + move, np.ascontiguousarray(flow))
-        if shift[1]:
-            crop = crop.copy() if crop is canvas.head else crop
-            crop[eye.rows, eye.columns] = raised(eye, canvas.crop[eye.rows, eye.columns], shift)
-        if shift[0]:
-            low, high = target[list(corners)].min(axis=0) * size, target[list(corners)].max(axis=0) * size
-            reach = 1.25 * float(np.hypot(*(high - low)))
-            rows = slice(max(0, int(low[1] - reach)), min(size, int(high[1] + reach)))
-            columns = slice(max(0, int(low[0] - reach)), min(size, int(high[0] + reach)))
-            origin = place[rows, columns] - np.array([eye.columns.start, eye.rows.start], np.float32)
-            place[rows, columns] += cv2.remap(
-                sideways(eye, shift), origin, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
-            )
-    return crop
+        own = canvas.crop[eye.rows, eye.columns]
+        eyeball = turned(eye, own, shift, way)
+        found = between_lids(points, target, len(moved), way.rise)
+        if eyeball is own or found is None:
+            continue
+        patch, between = found
+        origin = place[patch] - np.array([eye.columns.start, eye.rows.start], np.float32)
+        seen = cv2.remap(eyeball, origin, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        part = moved[patch]
+        part += between[..., None] * (seen - part)
+        drawn.append((patch, between))
+    return drawn
 
 
 def _mixed(below: Array, above: Array, amount: Array) -> Array:

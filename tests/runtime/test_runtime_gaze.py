@@ -5,7 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lpmm_runtime.backbones.gaze_layer import Eye, gaze_shift, portrait_eyes, raised, sideways
+from lpmm_runtime.backbones.gaze_layer import Eye, gaze_shift, portrait_eyes, turned
+from lpmm_runtime.backbones.lid_layer import Opening
 from lpmm_runtime.landmarks68 import EYE_LEFT, EYE_RIGHT
 
 SIZE = 400
@@ -19,7 +20,7 @@ def lids(x: float, gap: float = 0.34) -> np.ndarray:
     return np.stack([x + WIDTH * u, 0.5 + WIDTH * v], axis=-1).astype(np.float32)
 
 
-def face(iris_u: float = 0.5, gap: float = 0.34) -> tuple[np.ndarray, np.ndarray]:
+def face(iris_u: float = 0.5, gap: float = 0.34, radius: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
     """A picture of two eyes on skin, and its landmarks; irises `iris_u` eye widths from the left corners."""
     landmarks = np.full((68, 2), 0.9, np.float32)
     picture = np.full((SIZE, SIZE, 3), SKIN, np.float32)
@@ -35,7 +36,7 @@ def face(iris_u: float = 0.5, gap: float = 0.34) -> tuple[np.ndarray, np.ndarray
         cv2.fillPoly(opening, [np.round(np.array(edge) * SIZE).astype(np.int32)], 1)
         eye = np.full_like(picture, WHITE)
         centre = (round((x + iris_u * WIDTH) * SIZE), round((0.5 - 0.03 * WIDTH) * SIZE))
-        cv2.circle(eye, centre, round(0.2 * WIDTH * SIZE), IRIS, -1, cv2.LINE_AA)
+        cv2.circle(eye, centre, round(radius * WIDTH * SIZE), IRIS, -1, cv2.LINE_AA)
         picture[opening > 0] = eye[opening > 0]
     return picture, landmarks
 
@@ -66,34 +67,44 @@ def test_a_shut_or_tiny_eye_has_no_iris_to_move() -> None:
     assert portrait_eyes(small, landmarks, None) == (None, None)
 
 
-def test_an_iris_goes_aside_as_one_and_the_skin_stays() -> None:
-    picture, landmarks = face()
-    eye, _ = eyes_of(picture, landmarks)
-    rows, columns = eye.rows, eye.columns
-    y, x = np.mgrid[rows, columns].astype(np.float32)
-    place = np.stack([x, y], axis=-1) + sideways(eye, np.array([0.15, 0.0], np.float32))
-    moved = cv2.remap(picture, place, None, cv2.INTER_LINEAR)
-    before, after = darkness(picture[rows, columns], eye), darkness(moved, eye)
-    assert after - before == pytest.approx([0.15, 0.0], abs=0.02)
-    dark = [(part.mean(axis=-1) < 0.5).sum() for part in (picture[rows, columns], moved)]
-    assert dark[1] == pytest.approx(dark[0], rel=0.08)
-    outside = np.minimum(eye.above, eye.beneath) < -0.14
-    assert np.array_equal(moved[outside], picture[rows, columns][outside])
+@pytest.mark.parametrize("radius", [0.18, 0.22, 0.26])
+def test_irises_are_found_as_large_as_they_are(radius: float) -> None:
+    for eye in eyes_of(*face(radius=radius)):
+        assert eye.radius == pytest.approx(radius, abs=0.02)
 
 
-@pytest.mark.parametrize("drop", [-0.12, 0.12])
-def test_an_iris_goes_up_and_down_behind_lids_that_stay(drop: float) -> None:
+@pytest.mark.parametrize("shift", [(0.15, 0.0), (-0.15, 0.0), (0.0, -0.12), (0.0, 0.12)])
+def test_an_iris_goes_as_one_behind_lids_that_stay(shift: tuple[float, float]) -> None:
     picture, landmarks = face()
     eye, _ = eyes_of(picture, landmarks)
     patch = picture[eye.rows, eye.columns]
-    moved = raised(eye, patch, np.array([0.0, drop], np.float32))
-    assert np.sign(darkness(moved, eye)[1] - darkness(patch, eye)[1]) == np.sign(drop)
+    moved = turned(eye, patch, np.array(shift, np.float32), Opening())
+    went = darkness(moved, eye) - darkness(patch, eye)
+    assert went[0] == pytest.approx(shift[0], abs=0.02)
+    # Lids hide a part of what goes up or down.
+    assert abs(went[1]) < 0.02 if shift[1] == 0.0 else np.sign(shift[1]) * went[1] > 0.02
     outside = np.minimum(eye.above, eye.beneath) < -0.04
     assert np.array_equal(moved[outside], patch[outside])
     # Where the iris has left there is eye-white, not a smear of it.
-    left = (np.hypot(eye.u - 0.5, eye.v - eye.iris[1]) < 0.15) & (np.sign(drop) * (eye.v - eye.iris[1] - drop) < -0.24)
+    left = np.hypot(eye.u - eye.iris[0], eye.v - eye.iris[1]) < 0.15
+    left &= np.hypot(eye.u - eye.iris[0] - shift[0], eye.v - eye.iris[1] - shift[1]) > 0.24
     left &= np.minimum(eye.above, eye.beneath) > 0.04
     assert left.any() and moved[left].mean() > 0.8
+
+
+def test_lids_that_open_wider_bare_the_whole_iris_and_eye_white() -> None:
+    picture, landmarks = face(gap=0.26)
+    eye, _ = eyes_of(picture, landmarks)
+    patch = picture[eye.rows, eye.columns]
+    wide = turned(eye, patch, np.zeros(2, np.float32), Opening(rise=0.1))
+    bared = (eye.above < -0.01) & (eye.above > -0.06) & (eye.beneath > 0) & (np.abs(eye.u - 0.5) < 0.3)
+    on_iris = np.hypot(eye.u - eye.iris[0], eye.v - eye.iris[1]) < eye.radius - 0.02
+    assert (bared & on_iris).any() and wide[bared & on_iris].mean() < 0.4
+    beside = bared & (np.hypot(eye.u - eye.iris[0], eye.v - eye.iris[1]) > 0.26)
+    # Eye-white in the lid's shade, no skin: it has hardly any colour.
+    assert beside.any() and np.ptp(wide[beside], axis=-1).max() < 0.1
+    seen = (eye.above > 0.06) & (eye.beneath > 0.02)
+    assert np.abs(wide[seen] - patch[seen]).max() < 0.02
 
 
 def test_at_rest_nothing_moves_and_readings_noise_is_not_followed() -> None:
@@ -101,10 +112,11 @@ def test_at_rest_nothing_moves_and_readings_noise_is_not_followed() -> None:
     eye, _ = eyes_of(picture, landmarks)
     corners = landmarks[[EYE_RIGHT[0], EYE_RIGHT[3]]]
     still = np.zeros((16, 16, 2), np.float32)
-    assert not gaze_shift(eye, corners, eye.middle, still).any()
-    assert not gaze_shift(eye, corners, eye.middle + np.float32(0.004 * WIDTH), still).any()
+    for middle in (eye.middle, eye.middle + np.float32(0.004 * WIDTH)):
+        shift, way = gaze_shift(eye, corners, middle, still)
+        assert not shift.any() and way == Opening()
     patch = picture[eye.rows, eye.columns]
-    assert raised(eye, patch, np.zeros(2, np.float32)) is patch
+    assert turned(eye, patch, np.zeros(2, np.float32), Opening()) is patch
 
 
 def test_what_the_flow_already_carries_is_not_moved_twice() -> None:
@@ -113,8 +125,8 @@ def test_what_the_flow_already_carries_is_not_moved_twice() -> None:
     corners = landmarks[[EYE_RIGHT[0], EYE_RIGHT[3]]]
     along = np.array([0.03, 0.01], np.float32)
     flow = np.broadcast_to(-along, (16, 16, 2)).astype(np.float32)
-    assert gaze_shift(eye, corners + along, eye.middle + along, flow) == pytest.approx([0, 0], abs=1e-5)
-    further = gaze_shift(eye, corners + along, eye.middle + along + np.array([0.1 * WIDTH, 0], np.float32), flow)
+    assert gaze_shift(eye, corners + along, eye.middle + along, flow)[0] == pytest.approx([0, 0], abs=1e-5)
+    further = gaze_shift(eye, corners + along, eye.middle + along + np.array([0.1 * WIDTH, 0], np.float32), flow)[0]
     assert further == pytest.approx([0.1, 0.0], abs=1e-4)
 
 
@@ -124,9 +136,10 @@ def test_an_iris_does_not_leave_the_eye(way: tuple[int, int]) -> None:
     eye, _ = eyes_of(picture, landmarks)
     corners = landmarks[[EYE_RIGHT[0], EYE_RIGHT[3]]]
     wanted = eye.middle + np.float32(WIDTH) * np.array(way, np.float32)
-    u, v = eye.iris + gaze_shift(eye, corners, wanted, np.zeros((16, 16, 2), np.float32))
+    shift, way = gaze_shift(eye, corners, wanted, np.zeros((16, 16, 2), np.float32))
+    u, v = eye.iris + shift
     assert 0.1 < u < 0.9
-    # Between the lids' lines, so that most of it is seen.
+    # Between the lids' lines, which give way to it, so that most of it is seen.
     row, column = np.unravel_index(np.argmin(np.hypot(eye.u - u, eye.v - v)), eye.u.shape)
-    assert min(eye.above[row, column], eye.beneath[row, column]) > 0
+    assert min(eye.above[row, column] + way.rise, eye.beneath[row, column] + way.sink) > 0
     assert (u, v) != pytest.approx(tuple(eye.iris), abs=0.03)

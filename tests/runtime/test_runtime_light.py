@@ -30,8 +30,9 @@ def composed(landmarks: np.ndarray, light: np.ndarray | None) -> tuple[np.ndarra
     y, x = np.mgrid[:SIZE, :SIZE] / SIZE
     alpha = (np.hypot(x - 0.5, y - 0.5) < 0.3).astype(np.float32)
     detail = np.zeros((SIZE, SIZE), np.float32)
+    nothing = None, None
     canvas = Canvas(
-        crop, alpha, background_plate(crop, alpha), crop, detail, portrait_mouth(crop, landmarks), (None, None)
+        crop, alpha, background_plate(crop, alpha), crop, detail, portrait_mouth(crop, landmarks), nothing, nothing
     )
     small = alpha[:: SIZE // MAP, :: SIZE // MAP]
     frame = _compose(
