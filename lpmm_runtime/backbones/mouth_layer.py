@@ -171,7 +171,7 @@ def draw_mouth(
     inside = _inside(crop, mouth, source * size, target * size, x, y, unit)
     # Lips shade what is behind them.
     shade = cv2.GaussianBlur(region, (0, 0), 0.035 * unit)
-    inside *= np.clip(0.4 + 0.8 * shade, 0.0, 1.0)[..., None]
+    inside *= np.clip(0.52 + 0.68 * shade, 0.0, 1.0)[..., None]
     area = head[rows, columns]
     area += (strength * region)[..., None] * (inside - area)
 
@@ -214,7 +214,7 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     scallop = 0.004 * np.cos(2.0 * np.pi * _tooth_phase(along))
     edge = _INCISORS - 0.16 * along**2 - scallop
     cover = _step(edge - below, -soft, soft) * _step(_ARCH - np.abs(along), 0.0, 0.02)
-    fall = np.clip(1.0 - 0.6 * (np.abs(along) / _ARCH) ** 2, 0.0, 1.0)
+    fall = np.clip(1.0 - 0.5 * (np.abs(along) / _ARCH) ** 2, 0.0, 1.0)
     lit = fall * (1.0 - 0.12 * _between(along, _BORDERS, unit)) * (0.76 + 0.24 * _step(below, -0.06, 0.03))
     # Teeth that the portrait shows are better than any that are drawn.
     has_own = float(_step(np.float32(mouth.teeth.sum() / unit**2), 0.004, 0.01))

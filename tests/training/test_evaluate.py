@@ -28,6 +28,7 @@ from training.evaluation.measures import LARGEST_PSNR, interocular
 from training.evaluation.rivals import Rivals, TruePair, moved, rivals_of
 from training.evaluation.step import PORTRAITS
 from training.evaluation.subjects import READ_SIDE, Subject
+from training.evaluation.true_heads import true_heads
 from training.shards import ShardPlan, make_shards, read_all
 
 pytestmark = pytest.mark.skipif(not (DEFAULT_BUNDLE / "bundle.json").is_file(), reason="no default bundle here")
@@ -231,19 +232,36 @@ def labelled_photos(data: Path, tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path, labels
 
 
+def test_a_true_head_does_what_it_is_told_and_nothing_else(toy_kit: Path, subject: Subject) -> None:
+    (head,) = true_heads(toy_kit, subject.reader, 1, 3)
+    again = true_heads(toy_kit, subject.reader, 1, 3)[0]
+    assert np.array_equal(head.rest, again.rest) and head.person.glasses is None
+    assert {control.name for control in head.controls} == set(subject.engine.bundle.rig.control_names)
+
+    def changed(controls: dict[str, float]) -> NDArray[np.float64]:
+        change = np.abs(head.crop(controls).astype(np.float64) - head.rest).mean(axis=-1)
+        return change.reshape(4, len(change) // 4, -1).mean(axis=(1, 2))
+
+    top, upper, lower, bottom = changed({"jawOpen": 1.0})
+    assert max(lower, bottom) > 3.0 * max(top, upper, 0.01)
+    assert changed({"headYaw": 25.0}).min() > 0.05
+
+
 @pytest.mark.timeout(900)
 def test_the_command_writes_figures_and_one_page_that_needs_nothing_else(
-    data: Path, labelled_photos: tuple[Path, Path], tmp_path: Path
+    data: Path, toy_kit: Path, labelled_photos: tuple[Path, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
     photos, labels = labelled_photos
     portrait = sorted(PORTRAITS.glob("*.jpg"))[0]
     arguments = ["evaluate", "--bundle", str(DEFAULT_BUNDLE), "--out", str(out), "--data", str(data)]
-    arguments += ["--photos", str(photos), "--labels", str(labels), "--portraits", str(portrait)]
+    arguments += ["--kit", str(toy_kit), "--photos", str(photos), "--labels", str(labels), "--portraits", str(portrait)]
     assert main([*arguments, "--size", "toy", "--threads", "1"]) == 0
     report = json.loads((out / "report.json").read_text("utf-8"))
     assert {"bundle", "reader", "landmarks", "generator", "photographs", "controls", "speed", "targets"} <= set(report)
     assert report["photographs"]["photos"] == 4 and report["controls"]["subjects"] == 2
+    truth = report["true_heads"]
+    assert truth["subjects"] == 1 and set(truth["controls"]) == set(report["controls"]["controls"])
     measured = [line for line in report["targets"] if line["measured"] is not None]
     assert len(measured) > 15
     for line in measured:

@@ -14,7 +14,7 @@ from lpmm_runtime.controls import HEAD_CONTROLS
 from training.evaluation.control_effects import eye_white, leakage, lid_gaps, only_moved_parts, pixel_leakage
 from training.evaluation.independent_reader import FaceRead
 from training.evaluation.measures import interocular, psnr, second_difference
-from training.evaluation.subjects import Subject
+from training.evaluation.subjects import Performer, Subject
 from training.synth.motion import GAZE_CONTROLS
 
 Pixels = NDArray[np.uint8]
@@ -54,17 +54,12 @@ def score_subject(subject: Subject, amounts: ControlAmounts) -> dict[str, Any]:
     if rest is None:
         return {"name": subject.name, "labelled": subject.labelled, "read": False, "rest": rest_fidelity(subject)}
     return {
-        "name": subject.name,
+        **score_performer(subject),
         "labelled": subject.labelled,
-        "read": True,
         "crop_side": round(subject.character.square.side),
         "rest": rest_fidelity(subject),
         "reader_noise": reader_noise(subject, rest),
-        "head": head_angles(subject, rest),
         "background": background_change(subject),
-        "eyes": eyes(subject, rest),
-        "mouth": mouth(subject, rest),
-        "controls": expressions(subject, rest),
         "steadiness": steadiness(subject, amounts.ramp_frames),
     }
 
@@ -83,7 +78,7 @@ def rest_fidelity(subject: Subject) -> dict[str, Any]:
     return {"psnr": at_rest, "psnr_nudged": min(value for value in nudged if value is not None)}
 
 
-def reader_noise(subject: Subject, rest: FaceRead) -> float | None:
+def reader_noise(subject: Performer, rest: FaceRead) -> float | None:
     """Return how far landmarks wander, in percent of the interocular distance, when the same frame gets grain."""
     rng = np.random.default_rng(0)
     grain = rng.normal(0.0, 1.5, subject.rest.shape)
@@ -95,7 +90,7 @@ def _wander(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(100 * np.linalg.norm(second - first, axis=-1).mean() / interocular(first))
 
 
-def head_angles(subject: Subject, rest: FaceRead) -> list[dict[str, Any]]:
+def head_angles(subject: Performer, rest: FaceRead) -> list[dict[str, Any]]:
     """Return, for each commanded head angle, what was achieved about each axis, in degrees (None: not read)."""
     rows = []
     for axis, (name, commands) in enumerate(HEAD_COMMANDS.items()):
@@ -150,7 +145,7 @@ def _mean_outside(change: NDArray[np.float64], head: Mask, inside: Mask, reach: 
     return float(change[background].mean())
 
 
-def eyes(subject: Subject, rest: FaceRead) -> dict[str, Any]:
+def eyes(subject: Performer, rest: FaceRead) -> dict[str, Any]:
     """Return what is left of the eyes' open height at a full blink and at either wink, as shares of the open height.
 
     Keys: `blink` {left, right}; `wink` {left, right: {closed, other, other_as_read}}; `eye_white` {left, right}, the
@@ -160,7 +155,7 @@ def eyes(subject: Subject, rest: FaceRead) -> dict[str, Any]:
     usable = {side: bool(gap >= _OPEN_EYE) for side, gap in zip(("left", "right"), open_gaps, strict=True)}
     result: dict[str, Any] = {"open_gap": dict(zip(("left", "right"), open_gaps.tolist(), strict=True))}
     result |= {"blink": {}, "wink": {}, "eye_white": {}}
-    names = subject.engine.bundle.rig.control_names
+    names = {control.name for control in subject.controls}
     if "eyeBlinkLeft" not in names or "eyeBlinkRight" not in names:
         return result
     frame = subject.crop({"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0})
@@ -191,9 +186,9 @@ def eyes(subject: Subject, rest: FaceRead) -> dict[str, Any]:
     return result
 
 
-def mouth(subject: Subject, rest: FaceRead) -> dict[str, Any]:
+def mouth(subject: Performer, rest: FaceRead) -> dict[str, Any]:
     """Return the inner-lip gap over the interocular distance at rest and at jawOpen ½ and 1."""
-    if "jawOpen" not in subject.engine.bundle.rig.control_names:
+    if all(control.name != "jawOpen" for control in subject.controls):
         return {}
     result: dict[str, Any] = {"rest": float(landmarks68.mouth_openness(rest.landmarks))}
     for value in (0.5, 1.0):
@@ -204,13 +199,13 @@ def mouth(subject: Subject, rest: FaceRead) -> dict[str, Any]:
     return result
 
 
-def expressions(subject: Subject, rest: FaceRead) -> dict[str, dict[str, Any]]:
+def expressions(subject: Performer, rest: FaceRead) -> dict[str, dict[str, Any]]:
     """Return by control what it moved and what leaked (`control_effects.leakage`), at its maximum.
 
     Gaze is left out where the reader sees no irises.
     """
     result: dict[str, dict[str, Any]] = {}
-    for control in subject.engine.bundle.rig.control_list:
+    for control in subject.controls:
         if control.name in HEAD_CONTROLS or (control.name in GAZE_CONTROLS and rest.irises is None):
             continue
         frame = subject.crop({control.name: control.maximum})
@@ -226,13 +221,13 @@ def expressions(subject: Subject, rest: FaceRead) -> dict[str, dict[str, Any]]:
     return result
 
 
-def steadiness(subject: Subject, frames: int) -> dict[str, dict[str, Any]]:
+def steadiness(subject: Performer, frames: int) -> dict[str, dict[str, Any]]:
     """Return by ramp the frame-to-frame second differences along a slow, even motion.
 
     Keys: `landmarks` mean and `landmarks_worst`, percent of the interocular distance; `landmark_step`, the mean
     first difference beside it; `pixels` mean over crop and frames and `pixels_worst` of any frame, of 255.
     """
-    known = set(subject.engine.bundle.rig.control_names)
+    known = {control.name for control in subject.controls}
     result: dict[str, dict[str, Any]] = {}
     for name, (start, end) in _RAMPS.items():
         if not known.issuperset(start):
@@ -261,6 +256,21 @@ def steadiness(subject: Subject, frames: int) -> dict[str, dict[str, Any]]:
         scores |= {"pixels": float(np.mean(jumps)), "pixels_worst": float(np.max(jumps))}
         result[name] = scores
     return result
+
+
+def score_performer(performer: Performer) -> dict[str, Any]:
+    """Return what a performer's controls do: `head`, `eyes`, `mouth`, `controls`; `read` says whether it was seen."""
+    rest = performer.rest_read
+    if rest is None:
+        return {"name": performer.name, "read": False}
+    return {
+        "name": performer.name,
+        "read": True,
+        "head": head_angles(performer, rest),
+        "eyes": eyes(performer, rest),
+        "mouth": mouth(performer, rest),
+        "controls": expressions(performer, rest),
+    }
 
 
 def score_subjects(subjects: list[Subject], amounts: ControlAmounts) -> list[dict[str, Any]]:

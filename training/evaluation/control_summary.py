@@ -26,8 +26,7 @@ def summarise(subjects: list[dict[str, Any]], reader_scores: dict[str, Any] | No
             it reads as a third open counts as shut in `blink_for_reader`.
     """
     read = [subject for subject in subjects if subject["read"]]
-    slopes = {name: entry["slope"] for name, entry in (reader_scores or {}).get("angles", {}).items()}
-    summary: dict[str, Any] = {"subjects": len(subjects), "read": len(read)}
+    summary = performance(subjects, reader_scores)
     rests = [subject["rest"] for subject in subjects]
     for key in ("psnr", "psnr_nudged"):
         values = [rest[key] for rest in rests if rest[key] is not None]
@@ -35,10 +34,23 @@ def summarise(subjects: list[dict[str, Any]], reader_scores: dict[str, Any] | No
             {"lowest": float(np.min(values)), "median": float(np.median(values))} if values else None
         )
     summary["reader_noise"] = spread([subject["reader_noise"] for subject in read])
-    summary["head"] = head_summary([row for subject in read for row in subject["head"]], slopes)
     rows = [row for subject in read for row in subject["background"]]
     summary["background"] = {key: spread([row[key] for row in rows]) for key in ("by_matte", "by_person")}
-    eyes = [subject["eyes"] for subject in read]
+    summary["steadiness"] = steadiness_summary([subject["steadiness"] for subject in read])
+    return summary
+
+
+def performance(performers: list[dict[str, Any]], reader_scores: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the figures over performers of what their controls do (`control_scores.score_performer`).
+
+    Args:
+        reader_scores: see `summarise`.
+    """
+    read = [performer for performer in performers if performer["read"]]
+    slopes = {name: entry["slope"] for name, entry in (reader_scores or {}).get("angles", {}).items()}
+    summary: dict[str, Any] = {"subjects": len(performers), "read": len(read)}
+    summary["head"] = head_summary([row for performer in read for row in performer["head"]], slopes)
+    eyes = [performer["eyes"] for performer in read]
     winks = [wink for entry in eyes for wink in entry["wink"].values()]
     summary["blink"] = spread([share for entry in eyes for share in entry["blink"].values()])
     closed = ((reader_scores or {}).get("closed_eye") or {}).get("share")
@@ -49,19 +61,18 @@ def summarise(subjects: list[dict[str, Any]], reader_scores: dict[str, Any] | No
     summary["eye_white"] = spread([share for entry in eyes for share in entry["eye_white"].values()])
     summary["wink_closed"] = spread([wink["closed"] for wink in winks])
     summary["wink_other_off"] = spread([abs(1.0 - wink["other"]) for wink in winks])
-    opened = [subject["mouth"].get("opened") for subject in read]
+    opened = [performer["mouth"].get("opened") for performer in read]
     known = [value for value in opened if value is not None]
     summary["jaw_opened"] = (
         {"median": float(np.median(known)), "least": float(np.min(known)), "count": len(known)} if known else None
     )
-    summary["controls"] = expression_summary([subject["controls"] for subject in read])
+    summary["controls"] = expression_summary([performer["controls"] for performer in read])
     entries = list(summary["controls"].values())
     summary["leakage"] = spread([entry["leakage"] for entry in entries])
     summary["pixel_leakage"] = spread([entry["pixel_leakage"] for entry in entries])
     summary["controls_that_hardly_move"] = sorted(
         name for name, entry in summary["controls"].items() if entry["leakage"] is None
     )
-    summary["steadiness"] = steadiness_summary([subject["steadiness"] for subject in read])
     return summary
 
 

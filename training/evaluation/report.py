@@ -199,12 +199,32 @@ def _control_section(report: dict[str, Any]) -> str:
     parts.append(
         table(("", *columns), [[name, *(row.get(key) for key in columns)] for name, row in scores["controls"].items()])
     )
+    parts += _truth(report.get("true_heads"), columns)
     steady = ("landmarks", "landmark_step", "landmarks_worst", "pixels", "pixels_worst")
     parts.append("<p class=small>Slow ramps: second differences of landmarks (percent) and of pixels (of 255).</p>")
     parts.append(
         table(("", *steady), [[name, *(row.get(key) for key in steady)] for name, row in scores["steadiness"].items()])
     )
     return "".join(parts)
+
+
+def _truth(scores: dict[str, Any] | None, columns: list[str]) -> list[str]:
+    """Return what the reader makes of synthetic people who truly do what controls say, in the same figures."""
+    if not scores:
+        return []
+    heads = [
+        [name, ", ".join(f"{command}° → {value:+.1f}°" for command, value in entry["achieved"].items())]
+        for name, entry in scores["head"].items()
+        if entry
+    ]
+    keys = ("blink", "eye_white", "wink_closed", "wink_other_off", "leakage", "pixel_leakage")
+    return [
+        f"<p class=small>The same of {scores['read']} synthetic people who truly do it: what no bundle can better, as "
+        "this reader sees it.</p>",
+        table(("", "median achieved"), heads),
+        table(("", "median", "worst", "count"), [[key, *(scores[key] or {}).values()] for key in keys]),
+        table(("", *columns), [[name, *(row.get(key) for key in columns)] for name, row in scores["controls"].items()]),
+    ]
 
 
 def _reader_section(report: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from lpmm_runtime.bundle import load_bundle
 from lpmm_runtime.engine import Engine
@@ -22,8 +23,8 @@ from lpmm_runtime.errors import LpmmError
 from training.backbones.portrait_flow import MAP_SIZE
 from training.evaluation import report as reports
 from training.evaluation import sheets
-from training.evaluation.control_scores import ControlAmounts, score_subjects
-from training.evaluation.control_summary import summarise
+from training.evaluation.control_scores import ControlAmounts, score_performer, score_subjects
+from training.evaluation.control_summary import performance, summarise
 from training.evaluation.generator_scores import SHEET_COLUMNS, HeldOutPairs, score_pairs
 from training.evaluation.independent_reader import Reader, open_reader
 from training.evaluation.landmark_scores import LabelledFaces, score_reader, score_synthetic
@@ -33,6 +34,7 @@ from training.evaluation.photo_scores import LabelledPhoto, load_labelled, load_
 from training.evaluation.speed import score_speed
 from training.evaluation.subjects import Subject
 from training.evaluation.targets import targets
+from training.evaluation.true_heads import true_heads
 from training.recipe import RECIPES
 from training.shards import Kind, ShardPlan, make_shards, read_all
 
@@ -53,6 +55,7 @@ class Amounts:
     Attributes:
         faces, pairs: held-out faces and frame pairs; made_faces, made_groups: how many `--kit` draws.
         photos: labelled photographs, None for all; subject_photos: those whose controls are commanded.
+        true_heads: how many people `--kit` draws that truly do what controls say.
         ramp_frames: of the steadiness ramps; bench_frames: timed at each size.
     """
 
@@ -62,13 +65,14 @@ class Amounts:
     made_groups: int = 40
     photos: int | None = None
     subject_photos: int = 8
+    true_heads: int = 8
     ramp_frames: int = 25
     bench_frames: int = 30
 
 
 AMOUNTS: dict[Size, Amounts] = {
     "full": Amounts(),
-    "toy": Amounts(12, 4, 12, 3, 4, 1, 5, 3),
+    "toy": Amounts(12, 4, 12, 3, 4, 1, 1, 5, 3),
 }
 
 
@@ -77,9 +81,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("evaluate", help="score a finished bundle: JSON, and HTML with contact sheets")
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
     parser.add_argument("--out", type=Path, required=True, help="where the report goes")
-    held_out = parser.add_mutually_exclusive_group()
-    held_out.add_argument("--data", type=Path, help="a folder with test shards, RUN/data")
-    held_out.add_argument("--kit", type=Path, help="a face kit, to draw held-out people with")
+    parser.add_argument("--data", type=Path, help="a folder with test shards, RUN/data")
+    parser.add_argument(
+        "--kit", type=Path, help="a face kit: heads that truly do what controls say, and test people without --data"
+    )
     parser.add_argument("--photos", type=Path, help="a folder of photographs")
     parser.add_argument("--labels", type=Path, help="their 68-point labels, JSON (default: PHOTOS/landmarks.json)")
     parser.add_argument(
@@ -98,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, write report.json, report.html and the sheets, and print the targets.
 
     A report holds: bundle, how, reader {name, independent, scores}, and by section landmarks, generator,
-    photographs, controls (with `subjects` beside), speed; `targets` at the end.
+    photographs, controls (with `subjects` beside, and `true_heads` where a kit is given), speed; `targets` at the end.
 
     Raises:
         ValueError: for bad input, one line naming what is wrong.
@@ -187,6 +192,12 @@ class _Evaluation:
             self.report["controls"] = summarise(rows_by_subject, self.report["reader"]["scores"])
             self.report["subjects"] = rows_by_subject
             self._keep()
+            if self.args.kit:
+                heads = true_heads(self.args.kit, self.reader, self.amounts.true_heads, _SEED)
+                self.report["true_heads"] = performance(
+                    [score_performer(head) for head in tqdm(heads, desc="true heads")], None
+                )
+                self._keep()
             photographs = [subject for subject in subjects if subject.labelled]
             portraits_read = [subject for subject in subjects if not subject.labelled]
             for subject in portraits_read + photographs[:_PHOTO_SHEETS]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Subjects: portraits and photographs under a bundle, whose controls are commanded and whose frames are read back."""
+"""Performers, whose controls are commanded and whose frames are read back: portraits and photographs under a bundle."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from lpmm_runtime.controls import Control
 from lpmm_runtime.engine import Character, Engine
 from lpmm_runtime.portrait import as_bytes, crop_at, resize
 from lpmm_runtime.presets import Preset
@@ -20,41 +21,27 @@ Pixels = NDArray[np.uint8]
 READ_SIDE = 512
 
 
-@dataclass(eq=False)
-class Subject:
-    """One character and the reader that watches it.
+class Performer:
+    """A face that does what controls say, and the reader that watches it.
 
     Attributes:
         name: the picture's.
         labelled: whether it is one of the labelled photographs rather than a portrait.
+        reader: who reads its frames back.
     """
 
     name: str
     labelled: bool
-    engine: Engine
-    character: Character
     reader: Reader
 
-    def params(self, controls: Mapping[str, float], preset: Preset | None = None) -> Array:
-        """Return p = p_base + S(controls) + preset."""
-        rig = self.engine.bundle.rig
-        values = dict(controls)
-        extra = np.zeros(rig.k, np.float32)
-        if preset is not None:
-            for name, value in preset.controls.items():
-                values[name] = values.get(name, 0.0) + value
-            for name, value in preset.params.items():
-                extra[int(name[1:]) - 1] += value
-        return self.character.params + rig.controls.offset(values, self.character.params) + extra
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        """The controls that it knows, the head's among them."""
+        raise NotImplementedError
 
-    def crop(self, controls: Mapping[str, float], preset: Preset | None = None) -> Pixels:
-        """Return the crop's frame uint8 [READ_SIDE, READ_SIDE, 3]."""
-        frame = self.engine.render(self.character, self.params(controls, preset), view="crop", size=READ_SIDE)
-        return np.ascontiguousarray(frame[..., :3])
-
-    def full(self, controls: Mapping[str, float]) -> Pixels:
-        """Return the whole picture's frame uint8 [h, w, 4]."""
-        return self.engine.render(self.character, self.params(controls), view="full")
+    def crop(self, controls: Mapping[str, float]) -> Pixels:
+        """Return the crop's frame uint8 [READ_SIDE, READ_SIDE, 3]; the crop is the one of the face at rest."""
+        raise NotImplementedError
 
     def read(self, crop: Pixels) -> FaceRead | None:
         """Return what the reader sees in a crop's frame."""
@@ -69,6 +56,43 @@ class Subject:
     def rest_read(self) -> FaceRead | None:
         """What the reader sees at rest."""
         return self.read(self.rest)
+
+
+@dataclass(eq=False)
+class Subject(Performer):
+    """One character of a bundle."""
+
+    name: str
+    labelled: bool
+    engine: Engine
+    character: Character
+    reader: Reader
+
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        """See `Performer.controls`."""
+        return self.engine.bundle.rig.control_list
+
+    def params(self, controls: Mapping[str, float], preset: Preset | None = None) -> Array:
+        """Return p = p_base + S(controls) + preset."""
+        rig = self.engine.bundle.rig
+        values = dict(controls)
+        extra = np.zeros(rig.k, np.float32)
+        if preset is not None:
+            for name, value in preset.controls.items():
+                values[name] = values.get(name, 0.0) + value
+            for name, value in preset.params.items():
+                extra[int(name[1:]) - 1] += value
+        return self.character.params + rig.controls.offset(values, self.character.params) + extra
+
+    def crop(self, controls: Mapping[str, float], preset: Preset | None = None) -> Pixels:
+        """See `Performer.crop`; a preset adds to the controls."""
+        frame = self.engine.render(self.character, self.params(controls, preset), view="crop", size=READ_SIDE)
+        return np.ascontiguousarray(frame[..., :3])
+
+    def full(self, controls: Mapping[str, float]) -> Pixels:
+        """Return the whole picture's frame uint8 [h, w, 4]."""
+        return self.engine.render(self.character, self.params(controls), view="full")
 
     @cached_property
     def photo_crop(self) -> Pixels:
