@@ -130,13 +130,13 @@ def sliders(names: tuple[str, ...], rng: np.random.Generator) -> dict[str, float
 
 
 def _gaze(rng: np.random.Generator) -> dict[str, float]:
-    """Return gaze controls of both eyes together, or, one time in four, of one eye."""
+    """Return gaze controls of both eyes together, or, one time in two, of one eye: or D would move both."""
     values: dict[str, float] = {}
     alone = rng.random()
     for ways in (GAZES_TOGETHER[:2], GAZES_TOGETHER[2:]):
         if rng.random() < 0.7:
             left, right = ways[int(rng.integers(2))]
             value = 1.0 if rng.random() < 0.25 else float(rng.random())
-            values |= {left: value} if alone >= 0.125 else {}
-            values |= {right: value} if alone < 0.875 else {}
+            values |= {left: value} if alone >= 0.25 else {}
+            values |= {right: value} if alone < 0.75 else {}
     return values

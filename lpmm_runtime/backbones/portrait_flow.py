@@ -38,11 +38,15 @@ Array = NDArray[np.float32]
 
 _OUTPUTS = ("flow", "paint", "mask", "alpha", "landmarks")
 # Below this motion, in pixels of 128, a pixel is the portrait's own; above the second, the moved head's.
-_STILL, _MOVED = 0.05, 0.5
+_STILL, _MOVED = 0.01, 0.15
 # As far as a head moves, in pixels of 128, before stray hair that the matte missed is seen to stay behind.
 _LEFT = (0.7, 2.0)
 # A change of light counts as this many pixels' motion.
 _LIGHT_COUNTS = 8.0
+# Landmarks that move less than the first, in crop sides, and less than that share of what the furthest one does, are at
+# rest; beyond the second they move, and all within reach.
+_AT_REST, _ON_THE_MOVE = (1.2e-3, 0.18), (3e-3, 0.4)
+_REACH, _COARSE = 0.08, 48
 # The networks' doubt about the matte: below the first it is background, above the second head.
 _SURELY_BEHIND, _SURELY_HEAD = 0.15, 0.75
 
@@ -192,11 +196,11 @@ def _compose(
         cv2.multiply(moved, cv2.resize(light, (size, size), interpolation=cv2.INTER_LINEAR), dst=moved)
     head = _mixed(painted, np.clip(moved, 0.0, 1.0, out=moved), shown)
     drawn += close_lids(head, canvas.lids, opened, target, light)
-    for patch, amount in drawn:
-        shown[patch] = np.minimum(shown[patch], 1.0 - amount)
     draw_mouth(head, canvas.crop, canvas.mouth, source, target, place)
     matte = _decided(matte)
-    change = _change(place, shown, matte, canvas.alpha, light)
+    change = cv2.min(_change(place, shown, matte, canvas.alpha, light), _moving(source, target, size))
+    for patch, amount in drawn:
+        change[patch] = np.maximum(change[patch], amount)
     colour = _mixed(canvas.crop, _mixed(canvas.plate, head, matte), change)
     return np.asarray(cv2.merge([*cv2.split(colour), matte]), np.float32)
 
@@ -295,6 +299,21 @@ def _change(place: Array, shown: Array, matte: Array, alpha: Array, light: Array
     within = cv2.erode(inside, np.ones((5, 5), np.uint8))
     changed = cv2.min(changed, cv2.max(left, within))
     return np.asarray(cv2.resize(changed, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _moving(source: Array, target: Array, size: int) -> Array:
+    """Return [s, s]: 1 where landmarks near by move, 0 where they stay, and nothing moves whatever the networks say."""
+    way = np.linalg.norm(target - source, axis=-1)
+    most = float(way.max())
+    if most == 0.0:
+        return np.ones((size, size), np.float32)
+    places = ((np.arange(_COARSE, dtype=np.float32) + 0.5) / _COARSE).astype(np.float32)
+    near = [np.exp(-0.5 * ((places - points[:, None]) / _REACH) ** 2) for points in target.T]
+    # A landmark's reach is a product of one along x and one along y.
+    moves = (near[1][:, :, None] * (way[:, None] * near[0])[:, None, :]).max(axis=0)
+    low, high = (min(still, share * most) for still, share in (_AT_REST, _ON_THE_MOVE))
+    moving = ramp(moves, low, high + 1e-9)
+    return np.asarray(cv2.resize(moving, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _around(amount: Array) -> Array:
