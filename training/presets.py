@@ -25,7 +25,7 @@ EXPRESSIONS = (
     Preset("Smile", {**_pair("mouthSmile", 0.8), **_pair("eyeSquint", 0.25)}, description="A friendly smile."),
     Preset(
         "Laugh",
-        {**_pair("mouthSmile", 1.0), "jawOpen": 0.36, "mouthLowerDown": 0.3, **_pair("eyeSquint", 0.5)},
+        {**_pair("mouthSmile", 1.0), "jawOpen": 0.32, "mouthLowerDown": 0.3, **_pair("eyeSquint", 0.5)},
         description="A laugh: mouth open, eyes narrowed.",
     ),
     Preset(
@@ -41,7 +41,7 @@ EXPRESSIONS = (
     ),
     Preset(
         "Surprised",
-        {"browInnerUp": 1.1, **_pair("browOuterUp", 0.5), **_pair("eyeWide", 0.9), "jawOpen": 0.3},
+        {"browInnerUp": 1.1, **_pair("browOuterUp", 0.5), **_pair("eyeWide", 0.9), "jawOpen": 0.27},
         description="Brows up, eyes wide, jaw dropped.",
     ),
     Preset(
@@ -62,7 +62,7 @@ EXPRESSIONS = (
             "noseSneer": -0.8,
             **_pair("mouthFrown", 1.38),
             "mouthShrugLower": 0.5,
-            "jawOpen": 0.03,
+            "jawOpen": 0.027,
             **_pair("eyeBlink", 0.25),
         },
         description="Inner brows up, corners of the mouth down.",
@@ -77,7 +77,7 @@ EXPRESSIONS = (
             **_pair("mouthStretch", 0.4),
             **_pair("mouthFrown", 0.75),
             "mouthLowerDown": 0.5,
-            "jawOpen": 0.15,
+            "jawOpen": 0.13,
         },
         description="Brows up and together, eyes wide, mouth drawn back.",
     ),
@@ -113,7 +113,7 @@ EXPRESSIONS = (
     Preset(
         "Shout",
         {
-            "jawOpen": 0.6,
+            "jawOpen": 0.54,
             "mouthUpperUp": 0.4,
             "mouthLowerDown": 0.4,
             **_pair("browDown", 0.52),
@@ -124,7 +124,7 @@ EXPRESSIONS = (
     ),
     Preset(
         "Tired",
-        {**_pair("eyeBlink", 0.5), "browInnerUp": 0.15, **_pair("mouthFrown", 0.16), "jawOpen": 0.03},
+        {**_pair("eyeBlink", 0.5), "browInnerUp": 0.15, **_pair("mouthFrown", 0.16), "jawOpen": 0.027},
         description="Heavy lids, slack mouth.",
     ),
     Preset(
@@ -133,7 +133,7 @@ EXPRESSIONS = (
         description="The subject's left eye closed, with a smile.",
     ),
     Preset("Kiss", {"mouthPucker": 1.0}, description="Lips pursed."),
-    Preset("Asleep", {**_pair("eyeBlink", 1.0), "jawOpen": 0.04}, description="Eyes closed, face relaxed."),
+    Preset("Asleep", {**_pair("eyeBlink", 1.0), "jawOpen": 0.036}, description="Eyes closed, face relaxed."),
 )
 
 VISEMES = (
@@ -148,12 +148,12 @@ VISEMES = (
         {"mouthShrugLower": 0.5, "mouthUpperUp": 1.4},
         description="Lower lip to the teeth: f, v.",
     ),
-    Preset("Viseme TH", {"jawOpen": 0.1, "mouthLowerDown": 0.25}, description="As in think, this."),
-    Preset("Viseme DD", {"jawOpen": 0.08, "mouthUpperUp": 0.25, "mouthLowerDown": 0.3}, description="As in t, d."),
-    Preset("Viseme KK", {"jawOpen": 0.18, **_pair("mouthStretch", 0.15)}, description="As in k, g."),
+    Preset("Viseme TH", {"jawOpen": 0.09, "mouthLowerDown": 0.25}, description="As in think, this."),
+    Preset("Viseme DD", {"jawOpen": 0.07, "mouthUpperUp": 0.25, "mouthLowerDown": 0.3}, description="As in t, d."),
+    Preset("Viseme KK", {"jawOpen": 0.16, **_pair("mouthStretch", 0.15)}, description="As in k, g."),
     Preset(
         "Viseme CH",
-        {"mouthFunnel": 0.5, "mouthPucker": 0.3, "jawOpen": 0.03},
+        {"mouthFunnel": 0.5, "mouthPucker": 0.3, "jawOpen": 0.027},
         description="Lips forward, teeth together, as in chin, join, she.",
     ),
     Preset(
@@ -163,21 +163,21 @@ VISEMES = (
             **_pair("mouthFrown", 0.5),
             "mouthLowerDown": 0.6,
             "mouthUpperUp": 0.5,
-            "jawOpen": 0.04,
+            "jawOpen": 0.036,
         },
         description="Teeth together, lips apart, as in s, z.",
     ),
-    Preset("Viseme NN", {**_pair("mouthStretch", 0.15), "jawOpen": 0.18}, description="As in n, l."),
-    Preset("Viseme RR", {"mouthFunnel": 0.35, "mouthPucker": 0.25, "jawOpen": 0.08}, description="As in red."),
-    Preset("Viseme AA", {"jawOpen": 0.46}, description="As in car."),
-    Preset("Viseme E", {"jawOpen": 0.3, **_pair("mouthStretch", 0.5)}, description="As in bed."),
+    Preset("Viseme NN", {**_pair("mouthStretch", 0.15), "jawOpen": 0.16}, description="As in n, l."),
+    Preset("Viseme RR", {"mouthFunnel": 0.35, "mouthPucker": 0.25, "jawOpen": 0.07}, description="As in red."),
+    Preset("Viseme AA", {"jawOpen": 0.41}, description="As in car."),
+    Preset("Viseme E", {"jawOpen": 0.27, **_pair("mouthStretch", 0.5)}, description="As in bed."),
     Preset(
         "Viseme IH",
-        {**_pair("mouthStretch", 0.5), **_pair("mouthFrown", 0.12), "jawOpen": 0.28},
+        {**_pair("mouthStretch", 0.5), **_pair("mouthFrown", 0.12), "jawOpen": 0.25},
         description="As in tip, see.",
     ),
-    Preset("Viseme OH", {"mouthFunnel": 0.8, "jawOpen": 0.21}, description="As in toe."),
-    Preset("Viseme OU", {"mouthPucker": 0.9, "mouthFunnel": 0.2, "jawOpen": 0.09}, description="As in book, you."),
+    Preset("Viseme OH", {"mouthFunnel": 0.8, "jawOpen": 0.19}, description="As in toe."),
+    Preset("Viseme OU", {"mouthPucker": 0.9, "mouthFunnel": 0.2, "jawOpen": 0.08}, description="As in book, you."),
 )
 
 # For bundles that can turn the eyes. Sides are the subject's, as in the controls' names.

@@ -45,8 +45,11 @@ _LEFT = (0.7, 2.0)
 _LIGHT_COUNTS = 8.0
 # Landmarks that move less than the first, in crop sides, and less than that share of what the furthest one does, are at
 # rest; beyond the second they move, and all within reach.
-_AT_REST, _ON_THE_MOVE = (1.2e-3, 0.18), (3e-3, 0.4)
-_REACH, _COARSE = 0.08, 48
+_AT_REST, _ON_THE_MOVE = (8e-4, 0.15), (2e-3, 0.35)
+_REACH, _COARSE = 0.035, 48
+# What no expression moves: when it goes that far, or as far as that share of the furthest landmark, the head turns.
+_HEAD = (0, 16, 27, 28, 29, 36, 39, 42, 45)
+_TURNED = (6e-4, 1.5e-3), (0.1, 0.3)
 # The networks' doubt about the matte: below the first it is background, above the second head.
 _SURELY_BEHIND, _SURELY_HEAD = 0.15, 0.75
 
@@ -136,16 +139,26 @@ class PortraitFlowBackbone:
         if np.array_equal(pose_latent, identity.pose_latent):
             return np.dstack([canvas.crop, canvas.alpha])
         maps = self._sessions.run("generator", {**identity.features, "pose_latent": pose_latent[None]})
+        target, own_alpha, alpha = (
+            maps["landmarks"][0, :68],
+            identity.features["source_alpha"][0, 0],
+            maps["alpha"][0, 0],
+        )
+        moving = _moving(identity.landmarks, target, len(alpha))
+        light = maps["light"][0].transpose(1, 2, 0) if "light" in maps else None
+        if light is not None:
+            lit = cv2.resize(moving, light.shape[1::-1], interpolation=cv2.INTER_AREA)
+            light = 1.0 + lit[..., None] * (light - 1.0)
         return _compose(
             canvas,
             identity.landmarks,
-            target=maps["landmarks"][0, :68],
+            target=target,
             irises=maps["landmarks"][0, 68:],
-            flow=maps["flow"][0].transpose(1, 2, 0),
+            flow=maps["flow"][0].transpose(1, 2, 0) * moving[..., None],
             paint=maps["paint"][0].transpose(1, 2, 0),
-            mask=maps["mask"][0, 0],
-            alpha=maps["alpha"][0, 0],
-            light=maps["light"][0].transpose(1, 2, 0) if "light" in maps else None,
+            mask=1.0 - moving * (1.0 - maps["mask"][0, 0]),
+            alpha=own_alpha + moving * (alpha - own_alpha),
+            light=light,
         )
 
 
@@ -198,7 +211,7 @@ def _compose(
     drawn += close_lids(head, canvas.lids, opened, target, light)
     draw_mouth(head, canvas.crop, canvas.mouth, source, target, place)
     matte = _decided(matte)
-    change = cv2.min(_change(place, shown, matte, canvas.alpha, light), _moving(source, target, size))
+    change = _change(place, shown, matte, canvas.alpha, light)
     for patch, amount in drawn:
         change[patch] = np.maximum(change[patch], amount)
     colour = _mixed(canvas.crop, _mixed(canvas.plate, head, matte), change)
@@ -302,17 +315,24 @@ def _change(place: Array, shown: Array, matte: Array, alpha: Array, light: Array
 
 
 def _moving(source: Array, target: Array, size: int) -> Array:
-    """Return [s, s]: 1 where landmarks near by move, 0 where they stay, and nothing moves whatever the networks say."""
+    """Return [s, s]: 1 where the nearest landmarks move, 0 where they stay: the networks move a little everywhere.
+
+    A head that turns moves all of itself.
+    """
     way = np.linalg.norm(target - source, axis=-1)
-    most = float(way.max())
-    if most == 0.0:
+    most, head = float(way.max()), float(np.median(way[list(_HEAD)]))
+    turned = 1.0
+    if most > 0.0:
+        turned = float(max(ramp(np.array(head), *_TURNED[0]), ramp(np.array(head / most), *_TURNED[1])))
+    if turned == 1.0:
         return np.ones((size, size), np.float32)
     places = ((np.arange(_COARSE, dtype=np.float32) + 0.5) / _COARSE).astype(np.float32)
-    near = [np.exp(-0.5 * ((places - points[:, None]) / _REACH) ** 2) for points in target.T]
-    # A landmark's reach is a product of one along x and one along y.
-    moves = (near[1][:, :, None] * (way[:, None] * near[0])[:, None, :]).max(axis=0)
+    x, y = (np.square(places - points[:, None]) for points in target.T)
+    far = (y[:, :, None] + x[:, None, :]) * np.float32(0.5 / _REACH**2)
+    # Where no landmark is near, the nearest one's motion counts.
+    moves = (np.exp(far.min(axis=0) - far) * way[:, None, None]).max(axis=0)
     low, high = (min(still, share * most) for still, share in (_AT_REST, _ON_THE_MOVE))
-    moving = ramp(moves, low, high + 1e-9)
+    moving = np.maximum(ramp(moves, low, high), np.float32(turned))
     return np.asarray(cv2.resize(moving, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
 
 

@@ -69,12 +69,25 @@ def test_a_small_step_is_followed(engine: Engine, character: Character, also: di
     assert few - rest > 0.25 * (more - rest)
 
 
-def test_near_what_moves_all_may_and_far_from_it_nothing() -> None:
-    source = np.random.default_rng(0).uniform(0.45, 0.55, (68, 2)).astype(np.float32)
-    source[0] = (0.9, 0.9)
-    target = source.copy()
-    target[0, 1] += 0.02
+def face() -> np.ndarray:
+    points = load_bundle(DEFAULT_BUNDLE).rig.model.mean.reshape(-1, 2)[: landmarks68.COUNT]
+    return np.asarray(points, np.float32)
+
+
+def test_near_what_moves_all_may_and_near_what_stays_nothing() -> None:
+    source, target = face(), face()
+    target[48:68, 1] += 0.02
+    target[4:13, 1] += 0.02
     moving = _moving(source, target, 64)
-    assert moving[57, 57] == 1.0 and moving[:40, :40].max() == 0.0
-    # As one: a turn, however small, moves all of a head.
-    assert _moving(source, source + np.float32(1e-5), 64)[26:38, 26:38].min() == 1.0
+    x, y = (source[57] * 64).astype(int)
+    assert moving[y, x] == 1.0 and moving[60, x] == 1.0
+    # The eyes, the brows, and the hair above them.
+    assert moving[: int(source[36:48, 1].max() * 64)].max() < 0.05
+
+
+@pytest.mark.parametrize("degrees", [0.2, 5.0, 20.0])
+def test_a_head_that_turns_moves_all_of_itself(degrees: float) -> None:
+    angle, middle = np.radians(degrees), np.array([0.5, 0.6])
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    moving = _moving(face(), ((face() - middle) @ turn + middle).astype(np.float32), 64)
+    assert moving.min() == 1.0
