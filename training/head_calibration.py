@@ -34,6 +34,9 @@ _COMMANDS = {"headYaw": (-25.0, -15.0, 15.0, 25.0), "headPitch": (-15.0, -8.0, 8
 _MIRRORED = ("headYaw", "headRoll")
 _RELAXED = {"eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05}
 _SIDE, _MARGIN, _VIEW = 448, 1.35, 16.0
+# Frames of nods that read right to the LP-regressor read a tenth shorter than true ones to mediapipe's mesh: nods go
+# this much further than the former asks.
+FURTHER = {"headPitch": 1.08}
 # A ratio beyond these is a broken model's, not one to be made up for.
 _LEAST, _MOST = 0.6, 1.6
 # Where the bent map is fitted, degrees.
@@ -47,9 +50,13 @@ class HeadReadings:
     true: dict[str, Array]
     shown: dict[str, Array]
 
+    def wanted(self, name: str) -> Array:
+        """Return what a control's frames shall read."""
+        return self.true[name] * FURTHER.get(name, 1.0)
+
     def worst(self) -> float:
-        """Return the largest difference in degrees."""
-        return max(float(np.abs(self.true[name] - self.shown[name]).max()) for name in self.true)
+        """Return the largest difference from that, in degrees."""
+        return max(float(np.abs(self.wanted(name) - self.shown[name]).max()) for name in self.true)
 
 
 def measure(engine: Engine, kit: FaceKit, people: int, seed: int) -> HeadReadings:
@@ -103,7 +110,7 @@ def response(readings: HeadReadings) -> Array:
     rows = []
     for name in HEAD_CONTROLS:
         t = np.array(_COMMANDS[name]) / 30.0
-        ratio = np.clip(readings.true[name] / readings.shown[name], _LEAST, _MOST)
+        ratio = np.clip(readings.wanted(name) / readings.shown[name], _LEAST, _MOST)
         if len(t) == 2:
             rows.append([ratio.mean(), 0.0, 0.0])
             continue

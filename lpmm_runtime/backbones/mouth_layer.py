@@ -29,7 +29,7 @@ _BORDERS = np.array([0.0, 0.088, 0.158, 0.222, 0.268, 0.300], np.float32)
 _LOWER_TEETH, _LOWER_ARCH = 0.02, 0.16
 # Lower incisors are narrower than upper ones.
 _LOWER_SIZE = 0.62
-_EYE_WHITE, _LIGHT_HUE = 0.72, 0.6
+_EYE_WHITE, _LIGHT_HUE, _MOST_BLUE = 0.72, 0.6, 0.02
 _UPPER_INNER, _LOWER_INNER = (60, 61, 62, 63, 64), (64, 65, 66, 67, 60)
 _LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
 _OUTER = tuple(range(48, 60))
@@ -73,8 +73,9 @@ def _light(crop: Array, landmarks: Array) -> Array:
     if len(seen) >= 40:
         brightness = seen.mean(axis=1)
         whites = seen[brightness >= np.quantile(brightness, 0.8)].mean(axis=0) / _EYE_WHITE
-        # Eye-white is bluer than teeth are: only some of its hue is the light's.
-        light = np.maximum(light, whites.mean() + _LIGHT_HUE * (whites - whites.mean()))
+        # Eye-white is bluer than teeth are, and mirrors the sky: only some of its hue is the light's, and little blue.
+        hue = np.minimum(_LIGHT_HUE * (whites - whites.mean()), [np.inf, np.inf, _MOST_BLUE * whites.mean()])
+        light = np.maximum(light, whites.mean() + hue)
     return np.asarray(np.clip(light, 0.2, 1.0), np.float32)
 
 

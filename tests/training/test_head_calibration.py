@@ -9,10 +9,11 @@ import pytest
 from lpmm_runtime.bundle import load_bundle
 from lpmm_runtime.controls import ControlMap, head_features
 from lpmm_runtime.engine import Engine
-from training.head_calibration import HeadReadings, bent, calibrate, measure, response
+from training.head_calibration import FURTHER, HeadReadings, bent, calibrate, measure, response
 from training.synth.facekit import FaceKit
 
 YAW, PITCH, ROLL = np.array([-25.0, -15, 15, 25]), np.array([-15.0, -8, 8, 15]), np.array([-20.0, 20])
+NOD = FURTHER["headPitch"]
 
 
 def readings(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> HeadReadings:
@@ -31,7 +32,9 @@ def straight() -> ControlMap:
 
 
 def test_what_overshoots_is_asked_for_less_and_what_stops_short_for_more(straight: ControlMap) -> None:
-    multiples = response(readings(YAW * np.array([1.25, 1.0, 1.0, 1.25]), PITCH * [1.0, 1.0, 0.8, 0.8], ROLL * 0.9))
+    multiples = response(
+        readings(YAW * np.array([1.25, 1.0, 1.0, 1.25]), NOD * PITCH * [1.0, 1.0, 0.8, 0.8], ROLL * 0.9)
+    )
     controls = bent(straight, multiples)
     base = np.zeros(5, np.float32)
     assert controls.offset({"headYaw": 25.0}, base)[0] == pytest.approx(20.0, abs=0.6)
@@ -42,9 +45,16 @@ def test_what_overshoots_is_asked_for_less_and_what_stops_short_for_more(straigh
 
 
 def test_a_faithful_bundle_is_left_as_it_is(straight: ControlMap) -> None:
-    multiples = response(readings(YAW, PITCH, ROLL))
+    multiples = response(readings(YAW, NOD * PITCH, ROLL))
     assert multiples == pytest.approx(np.array([[1.0, 0, 0]] * 3), abs=1e-9)
     assert bent(straight, multiples).head_coefficients == pytest.approx(straight.head_coefficients, abs=1e-3)
+
+
+def test_nods_go_further_than_the_regressor_asks(straight: ControlMap) -> None:
+    controls = bent(straight, response(readings(YAW, PITCH, ROLL)))
+    base = np.zeros(5, np.float32)
+    assert controls.offset({"headPitch": 10.0}, base)[1] == pytest.approx(10.0 * NOD, abs=0.05)
+    assert controls.offset({"headYaw": 10.0}, base)[0] == pytest.approx(10.0, abs=0.05)
 
 
 def test_sides_stay_mirror_images_though_one_was_read_worse(straight: ControlMap) -> None:
