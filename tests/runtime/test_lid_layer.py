@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.backbones.lid_layer import lid_displacement
+from lpmm_runtime.backbones.lid_layer import Opening, between_lids, lid_displacement, openings, with_given_way
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 
 SIZE = 256
@@ -44,3 +44,33 @@ def test_no_brow_comes_down_with_a_lid(face: np.ndarray, height: float, amount: 
         thick = 0.1 * SIZE * np.linalg.norm(opened[eye[3]] - opened[eye[0]])
         brow = np.round(opened[BROWS[name]] * SIZE + [0.0, thick]).astype(int)
         assert ways[brow[:, 1], brow[:, 0]].max() < 0.05 * amount * gap
+
+
+def test_lids_give_way_as_far_as_they_are_told(face: np.ndarray) -> None:
+    ways = Opening(0.1, 0.0), Opening(0.02, 0.05)
+    opened = with_given_way(face, ways)
+    for found, told in zip(openings(face, opened), ways, strict=True):
+        assert found == pytest.approx(told, abs=1e-4)
+    assert openings(opened, face) == pytest.approx(np.zeros((2, 2)), abs=1e-6)
+    corners = [eye[place] for eye in EYES.values() for place in (0, 3)]
+    assert np.array_equal(opened[corners], face[corners])
+
+
+def test_a_whole_eyeball_is_bared_and_not_stretched(face: np.ndarray) -> None:
+    wide = with_given_way(face, (Opening(0.1), Opening(0.1)))
+    for whole in (False, True):
+        ((rows, columns), displacement), _ = lid_displacement(face, wide, SIZE, (whole, whole))
+        x, y = (face[list(EYES["eye_right"])].mean(axis=0) * SIZE).astype(int)
+        assert (np.abs(displacement[y - rows.start, x - columns.start]).max() < 0.05) == whole
+
+
+def test_between_the_lids_is_the_open_eye_and_nothing_of_a_shut_one(face: np.ndarray) -> None:
+    eye = EYES["eye_left"]
+    found = between_lids(eye, face, SIZE, 0.0)
+    assert found is not None
+    (rows, columns), between = found
+    x, y = (face[list(eye)].mean(axis=0) * SIZE).astype(int)
+    assert between[y - rows.start, x - columns.start] == 1.0 and between[0].max() == 0.0
+    shut = between_lids(eye, _closed(face, 1.0), SIZE, 0.0)
+    assert shut is not None and shut[1].max() < 0.6
+    assert between_lids(eye, face, 24, 0.0) is None
