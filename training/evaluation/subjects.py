@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Performers, whose controls are commanded and whose frames are read back: portraits and photographs under a bundle."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ Pixels = NDArray[np.uint8]
 READ_SIDE = 512
 
 
-class Performer:
+class Performer(ABC):
     """A face that does what controls say, and the reader that watches it.
 
     Attributes:
@@ -35,13 +36,13 @@ class Performer:
     reader: Reader
 
     @property
+    @abstractmethod
     def controls(self) -> tuple[Control, ...]:
         """The controls that it knows, the head's among them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def crop(self, controls: Mapping[str, float]) -> Pixels:
         """Return the crop's frame uint8 [READ_SIDE, READ_SIDE, 3]; the crop is the one of the face at rest."""
-        raise NotImplementedError
 
     def read(self, crop: Pixels) -> FaceRead | None:
         """Return what the reader sees in a crop's frame."""
