@@ -178,13 +178,13 @@ def close_lids(
             part += cover[..., None] * (skin - part)
         beyond = v - upper
         shade = _SHADE * np.exp(-np.maximum(beyond, 0.0) / _SHADE_REACH) * (beyond > 0.0) * (v < lower)
-        wide = max(_EDGE_WIDTH, 0.6 * float(pixel))
-        edge = np.interp(u, np.linspace(_LEFT, _RIGHT, _COLUMNS), lid.edge) * np.exp(-0.5 * (beyond / wide) ** 2)
-        # One that opens wider keeps its own.
-        edge = edge if shut > 0.0 else np.zeros_like(edge)
-        dark = np.maximum(edge, _lashes(lid, u, beyond, 1.0 - (1.0 + _HANG) * shut))
-        ends = ramp(u, -0.06, 0.15) * ramp(1.0 - u, -0.06, 0.15)
-        shade = made * np.maximum(dark * ends, shade)
+        # One that opens wider keeps its own edge and lashes.
+        if shut > 0.0:
+            wide = max(_EDGE_WIDTH, 0.6 * float(pixel))
+            edge = np.interp(u, np.linspace(_LEFT, _RIGHT, _COLUMNS), lid.edge) * np.exp(-0.5 * (beyond / wide) ** 2)
+            dark = np.maximum(edge, _lashes(lid, u, beyond, 1.0 - (1.0 + _HANG) * shut))
+            shade = np.maximum(dark * ramp(u, -0.06, 0.15) * ramp(1.0 - u, -0.06, 0.15), shade)
+        shade = made * shade
         part *= (1.0 - shade)[..., None]
         drawn.append((patch, np.maximum(cover, shade)))
     return drawn

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.backbones.lid_layer import Opening
+from lpmm_runtime.backbones.lid_layer import Opening, eye_frame, lid_lines
 
 Array = NDArray[np.float32]
 Patch = tuple[slice, slice]
@@ -100,41 +100,34 @@ def portrait_eyes(crop: Array, landmarks: Array, irises: Array | None) -> tuple[
 def _portrait_eye(crop: Array, points: Array, wider: float, near: Array | None) -> Eye | None:
     """Return the eye of landmarks [6, 2]; `wider` is the width of the wider eye, `near` where its iris was read."""
     size = len(crop)
-    axis = points[3] - points[0]
-    width = float(np.linalg.norm(axis))
-    if width * size < 8:
+    frame = eye_frame(points[[0, 3]])
+    if frame.width * size < 8:
         return None
-    axis = (axis / width).astype(np.float32)
-    down = np.array([-axis[1], axis[0]], np.float32)
-
-    def local(places: Array) -> Array:
-        off = places - points[0]
-        return np.stack([off @ axis, off @ down], axis=-1) / np.float32(width)
-
-    lids = local(points)
+    lids = frame.local(points)
     if float((lids[[5, 4], 1] - lids[[1, 2], 1]).mean()) < _SHUT:
         return None
-    centre, reach = (points[0] + 0.5 * (points[3] - points[0])) * size, 0.75 * width * size
-    rows = slice(max(0, int(centre[1] - reach)), min(size, int(centre[1] + reach) + 1))
-    columns = slice(max(0, int(centre[0] - reach)), min(size, int(centre[0] + reach) + 1))
-    if rows.start >= rows.stop or columns.start >= columns.stop:
+    place = frame.patch(size, 0.75)
+    if place is None:
         return None
-    y, x = np.mgrid[rows, columns].astype(np.float32)
-    place = local(np.stack([(x + 0.5) / size, (y + 0.5) / size], axis=-1))
-    u, v = np.ascontiguousarray(place[..., 0]), np.ascontiguousarray(place[..., 1])
-    above, beneath = v - _line(lids[[0, 1, 2, 3]], u), _line(lids[[0, 5, 4, 3]], u) - v
-    patch = np.ascontiguousarray(crop[rows, columns])
+    rows, columns = place
+    u, v = frame.pixels(place, size)
+    upper, lower = lid_lines(lids, u.clip(0.0, 1.0))
+    above, beneath = v - upper, lower - v
+    patch = np.ascontiguousarray(crop[place])
     # A head that turns narrows its eyes, not their irises' height.
-    radius = _IRIS * min(wider / width, 1.4)
-    found = _iris_middle(patch, u, v, above, beneath, radius, None if near is None else local(near))
+    radius = _IRIS * min(wider / frame.width, 1.4)
+    found = _iris_middle(patch, u, v, above, beneath, radius, None if near is None else frame.local(near))
     radius = _iris_radius(patch, u, v, above, beneath, radius, found)
-    middle = (points[0] + width * (found[0] * axis + found[1] * down)).astype(np.float32)
-    upper, lower = (float(_line(lids[line], found[:1])[0]) for line in ([0, 1, 2, 3], [0, 5, 4, 3]))
+    middle = frame.picture(found[0], found[1])
+    top, bottom = (float(line[0]) for line in lid_lines(lids, found[:1]))
     room = (
-        min(upper + _SHOWN_ABOVE * radius - float(found[1]), 0.0),
-        max(lower - _SHOWN_BELOW * radius - float(found[1]), 0.0),
+        min(top + _SHOWN_ABOVE * radius - float(found[1]), 0.0),
+        max(bottom - _SHOWN_BELOW * radius - float(found[1]), 0.0),
     )
-    eye = Eye(rows, columns, axis, down, width * size, u, v, above, beneath, found, middle, radius, room, patch, patch)
+    scale = frame.width * size
+    eye = Eye(
+        rows, columns, frame.axis, frame.down, scale, u, v, above, beneath, found, middle, radius, room, patch, patch
+    )
     return Eye(**(vars(eye) | {"disc": _whole_iris(eye, patch), "white": _without_iris(eye, patch)}))
 
 
@@ -282,11 +275,3 @@ def turned(eye: Eye, patch: Array, shift: Array, way: Opening) -> Array:
         # Where a lid's edge was there is eyeball now.
         made = np.maximum(made, 1.0 - eye.between_lids(-min(way.rise, _LID_EDGE), -min(way.sink, _LID_EDGE)))
     return _mixed(patch, eyeball, made * eye.between_lids(way.rise, way.sink))
-
-
-def _line(points: Array, at: Array) -> Array:
-    """Return the height at `at` of the lid line through four points [4, 2]; level beyond the corners."""
-    order = np.argsort(points[:, 0])
-    x = np.maximum.accumulate(points[order, 0] + 1e-4 * np.arange(4))
-    coefficients = np.linalg.solve(np.vander(x.astype(np.float64), 4) + 1e-9 * np.eye(4), points[order, 1])
-    return np.polyval(coefficients, np.clip(at, x[0], x[-1])).astype(np.float32)

@@ -123,7 +123,7 @@ def openings(opened: Array, target: Array) -> tuple[Opening, Opening]:
     return opening(EYES[0][0]), opening(EYES[1][0])
 
 
-def between_lids(eye: tuple[int, ...], target: Array, size: int, rise: float) -> tuple[Patch, Array] | None:
+def eye_opening(eye: tuple[int, ...], target: Array, size: int, rise: float) -> tuple[Patch, Array] | None:
     """Return a patch about an eye and, [h, w], 1 between its lids' edges; None where it is out of the picture.
 
     Args:

@@ -20,7 +20,7 @@ from lpmm_runtime.backbones.lid_layer import (
     EYES,
     Opening,
     Patch,
-    between_lids,
+    eye_opening,
     lid_displacement,
     openings,
     source_lids,
@@ -252,7 +252,7 @@ def _draw_eyeballs(
             continue
         own = canvas.crop[eye.rows, eye.columns]
         eyeball = turned(eye, own, shift, way)
-        found = between_lids(points, target, len(moved), way.rise)
+        found = eye_opening(points, target, len(moved), way.rise)
         if eyeball is own or found is None:
             continue
         patch, between = found

@@ -12,6 +12,7 @@ from tiny_bundle import disc_photo, write_tiny_bundle
 
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from lpmm_runtime.engine import Character, Engine
+from lpmm_runtime.portrait import read_image
 from lpmm_runtime.video import write_png
 
 
@@ -65,3 +66,9 @@ def default_engine() -> Engine:
 def astronaut() -> Any:
     """scikit-image's astronaut: a real portrait in the public domain."""
     return pytest.importorskip("skimage.data").astronaut()
+
+
+@pytest.fixture(scope="session")
+def ada(default_engine: Engine) -> Character:
+    """A rendered portrait under the default bundle."""
+    return default_engine.create_character(read_image(DEFAULT_BUNDLE.parents[1] / "portraits" / "ada.jpg"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.backbones.lid_layer import Opening, between_lids, lid_displacement, openings, with_given_way
+from lpmm_runtime.backbones.lid_layer import Opening, eye_opening, lid_displacement, openings, with_given_way
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 
 SIZE = 256
@@ -66,11 +66,11 @@ def test_a_whole_eyeball_is_bared_and_not_stretched(face: np.ndarray) -> None:
 
 def test_between_the_lids_is_the_open_eye_and_nothing_of_a_shut_one(face: np.ndarray) -> None:
     eye = EYES["eye_left"]
-    found = between_lids(eye, face, SIZE, 0.0)
+    found = eye_opening(eye, face, SIZE, 0.0)
     assert found is not None
     (rows, columns), between = found
     x, y = (face[list(eye)].mean(axis=0) * SIZE).astype(int)
     assert between[y - rows.start, x - columns.start] == 1.0 and between[0].max() == 0.0
-    shut = between_lids(eye, _closed(face, 1.0), SIZE, 0.0)
+    shut = eye_opening(eye, _closed(face, 1.0), SIZE, 0.0)
     assert shut is not None and shut[1].max() < 0.6
-    assert between_lids(eye, face, 24, 0.0) is None
+    assert eye_opening(eye, face, 24, 0.0) is None

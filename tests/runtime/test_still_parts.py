@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What no control moves is the photo's own, and what one moves follows it from its first step on."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,35 +8,23 @@ from lpmm_runtime import landmarks68
 from lpmm_runtime.backbones.portrait_flow import _moving
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from lpmm_runtime.engine import Character, Engine
-from lpmm_runtime.portrait import read_image
 
-PORTRAIT = Path(DEFAULT_BUNDLE).parents[1] / "portraits" / "ada.jpg"
 SIZE = 256
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load_bundle(DEFAULT_BUNDLE), "cpu", 2)
-
-
-@pytest.fixture(scope="module")
-def character(engine: Engine) -> Character:
-    return engine.create_character(read_image(PORTRAIT))
-
-
-def about(character: Character, region: slice | tuple[int, ...], room: int = 2) -> tuple[slice, slice]:
-    points = character.identity.landmarks[region if isinstance(region, slice) else list(region)] * SIZE
+def about(ada: Character, region: slice | tuple[int, ...], room: int = 2) -> tuple[slice, slice]:
+    points = ada.identity.landmarks[region if isinstance(region, slice) else list(region)] * SIZE
     (left, top), (right, bottom) = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0))
     return slice(int(top) - room, int(bottom) + room), slice(int(left) - room, int(right) + room)
 
 
-def change(engine: Engine, character: Character, controls: dict[str, float]) -> np.ndarray:
+def change(default_engine: Engine, ada: Character, controls: dict[str, float]) -> np.ndarray:
     """How far each pixel of the crop is from the photo's, [s, s], of 255."""
     frames = []
     for values in ({}, controls):
-        offset = engine.bundle.rig.controls.offset(values, character.params)
-        params = (character.params + offset).astype(np.float32)
-        frames.append(engine.render(character, params, view="crop", size=SIZE)[..., :3].astype(int))
+        offset = default_engine.bundle.rig.controls.offset(values, ada.params)
+        params = (ada.params + offset).astype(np.float32)
+        frames.append(default_engine.render(ada, params, view="crop", size=SIZE)[..., :3].astype(int))
     return np.abs(frames[1] - frames[0]).max(axis=-1)
 
 
@@ -52,18 +38,18 @@ def change(engine: Engine, character: Character, controls: dict[str, float]) -> 
     ],
 )
 def test_a_control_leaves_other_parts_pixel_for_pixel(
-    engine: Engine, character: Character, control: str, moved: slice, still: slice | tuple[int, ...]
+    default_engine: Engine, ada: Character, control: str, moved: slice, still: slice | tuple[int, ...]
 ) -> None:
-    changed = change(engine, character, {control: 1.0})
-    assert changed[about(character, moved)].mean() > 2.0
-    assert changed[about(character, still)].mean() < 0.25
+    changed = change(default_engine, ada, {control: 1.0})
+    assert changed[about(ada, moved)].mean() > 2.0
+    assert changed[about(ada, still)].mean() < 0.25
 
 
 @pytest.mark.parametrize("also", [{}, {"jawOpen": 1.0}])
-def test_a_small_step_is_followed(engine: Engine, character: Character, also: dict[str, float]) -> None:
-    brows = about(character, landmarks68.REGIONS["brows"])
+def test_a_small_step_is_followed(default_engine: Engine, ada: Character, also: dict[str, float]) -> None:
+    brows = about(ada, landmarks68.REGIONS["brows"])
     few, more, rest = (
-        change(engine, character, also | {"browInnerUp": value})[brows].mean() for value in (0.1, 0.2, 0.0)
+        change(default_engine, ada, also | {"browInnerUp": value})[brows].mean() for value in (0.1, 0.2, 0.0)
     )
     assert rest < few < more
     assert few - rest > 0.25 * (more - rest)
