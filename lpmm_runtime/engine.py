@@ -15,7 +15,7 @@ from lpmm_runtime.errors import ParamsError, PhotoError
 from lpmm_runtime.face_finding import Box, FaceReading, read_face
 from lpmm_runtime.onnx_sessions import Device, OnnxSessions
 from lpmm_runtime.paste import paste
-from lpmm_runtime.portrait import as_batch, as_bytes, crop_at, resize
+from lpmm_runtime.portrait import as_batch, as_bytes, crop_at, portrait_crop, resize
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -125,7 +125,7 @@ class Engine:
         encoder_side = self.sessions.image_side("pose_encoder")
         image = as_batch(crop_at(photo, reading.square, encoder_side))
         pose_latent = self.sessions.run("pose_encoder", {"image": image})["pose_latent"][0]
-        crop = crop_at(photo, reading.square, min(side, LARGEST_CROP))
+        crop = portrait_crop(photo, reading.square, min(side, LARGEST_CROP))
         unit = reading.square.to_unit(reading.landmarks).astype(np.float32)
         irises = None if reading.irises is None else reading.square.to_unit(reading.irises).astype(np.float32)
         yaw, pitch, roll = (float(angle) for angle in self.bundle.rig.controls.head_angles(reading.params))

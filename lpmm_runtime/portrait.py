@@ -16,6 +16,8 @@ Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 SMALLEST_PHOTO = 64
+# Beyond its edge a photo is folded as deep as this share of a crop's side: hair is hair so far, no face comes twice.
+_FOLDED = 0.06
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 
 
@@ -50,20 +52,31 @@ def whole_square(square: CropSquare) -> CropSquare:
     return CropSquare(left + 0.5 * side, top + 0.5 * side, float(side))
 
 
-def cut_square(photo: Pixels, square: CropSquare, border: int | None = None) -> Pixels:
+def cut_square(photo: Pixels, square: CropSquare, border: int | None = None, *, folded: bool = False) -> Pixels:
     """Return the photo's own pixels [side, side, 3] uint8 in a whole-pixel square.
 
     Args:
         border: the value outside the photo; None repeats the photo's edge.
+        folded: fold what is along the edge over it instead.
     """
     height, width = photo.shape[:2]
     side, left, top = round(square.side), round(square.left), round(square.top)
     rows, columns = np.arange(top, top + side), np.arange(left, left + side)
-    pixels = photo[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)[None, :]]
+    depth = max(1, round(_FOLDED * side)) if folded else 1
+    pixels = photo[_folded(rows, height, depth)[:, None], _folded(columns, width, depth)[None, :]]
     if border is not None:
         pixels[(rows < 0) | (rows >= height)] = border
         pixels[:, (columns < 0) | (columns >= width)] = border
     return pixels
+
+
+def _folded(places: NDArray[np.int_], count: int, depth: int) -> NDArray[np.int_]:
+    """Return the places themselves from 0 to `count` − 1; outside, those up to `depth` inside, there and back again."""
+    depth = min(depth, count)
+    beyond = np.maximum(np.maximum(-places, places - count + 1), 0)
+    way = np.maximum(beyond - 1, 0) % (2 * depth)
+    inward = np.minimum(way, 2 * depth - 1 - way)
+    return np.where(beyond == 0, places, np.where(places < 0, inward, count - 1 - inward))
 
 
 def resize(image: NDArray[Any], width: int, height: int) -> NDArray[Any]:
@@ -79,7 +92,19 @@ def resize(image: NDArray[Any], width: int, height: int) -> NDArray[Any]:
 
 def crop_at(photo: Pixels, square: CropSquare, side: int) -> Array:
     """Return the crop of a square as [side, side, 3] float32 RGB in [0, 1], the photo's edge repeated outside."""
-    pixels = resize(cut_square(photo, whole_square(square)), side, side)
+    return _as_floats(resize(cut_square(photo, whole_square(square)), side, side))
+
+
+def portrait_crop(photo: Pixels, square: CropSquare, side: int) -> Array:
+    """Return the crop that frames are drawn of, as `crop_at` does, but folded at the photo's edge.
+
+    Hair that the photo cuts off goes on as hair when the head moves away from the edge. A network that reads faces
+    might find one twice there.
+    """
+    return _as_floats(resize(cut_square(photo, whole_square(square), folded=True), side, side))
+
+
+def _as_floats(pixels: NDArray[np.uint8]) -> Array:
     return np.asarray(pixels, np.float32) / np.float32(255)
 
 

@@ -34,6 +34,10 @@ _UNLIKE = (0.12, 0.25)
 # A strip is as deep as this share of the side, and the second is enough to fold; no fold is deeper than the last.
 _STRIP, _ENOUGH = 0.03, 0.07
 _FOLDS = (0.02, 0.15)
+# Between these points of jaw, nose wing and lower lid lies a cheek.
+_CHEEKS = ((3, 31, 41), (13, 35, 46))
+# Its grain is taken from a square of this half side, in sides; what is stronger is a mole or an edge.
+_CHEEK, _GRAIN = 0.045, 0.06
 # As deep as materials are followed, and the smallest radius of a patch of hair: pixels of 128.
 _DEEPEST, _PATCH = 20, 4.5
 
@@ -75,6 +79,29 @@ def head_detail(head: Array, alpha: Array, landmarks: Array) -> Array:
     return np.asarray((1.0 - outside) * _held(own, _STRONG) + outside * plain * beyond, np.float32)
 
 
+def skin_grain(head: Array, landmarks: Array) -> Array:
+    """Return [s, s], the fine brightness around 0 of a portrait's cheek, folded out over the whole crop.
+
+    Args:
+        head: [s, s, 3] in [0, 1]; landmarks: [68, 2].
+    """
+    size = len(head)
+    # The cheek that is turned to the viewer.
+    jaw, wing, lid = max(_CHEEKS, key=lambda cheek: float(abs(landmarks[cheek[0], 0] - landmarks[cheek[1], 0])))
+    middle = 0.5 * landmarks[jaw] + 0.25 * (landmarks[wing] + landmarks[lid])
+    half = max(2, round(_CHEEK * size))
+    x, y = (int(np.clip(round(float(at) * size), half, size - half)) for at in middle)
+    rows, columns = slice(y - half, y + half), slice(x - half, x + half)
+    own = cv2.cvtColor(head[rows, columns] - _wide(coarse_colours(head), size)[rows, columns], cv2.COLOR_RGB2GRAY)
+    along = np.arange(size)
+
+    def folded(start: int) -> NDArray[np.int_]:
+        way = (along - start) % (4 * half)
+        return np.minimum(way, 4 * half - 1 - way)
+
+    return _held(own[folded(y - half)[:, None], folded(x - half)[None, :]], _GRAIN)
+
+
 def coarse_colours(picture: Array) -> Array:
     """Return a picture [s, s, 3] without its detail, small: [n, n, 3]."""
     small = picture
@@ -89,9 +116,17 @@ def hull_mask(landmarks: Array, size: int, forehead: float = 0.0) -> Array:
     """Return [size, size]: 1 within the landmarks [68, 2] and so much forehead above, in heights from chin to brows."""
     brows = landmarks[landmarks68.REGIONS["brows"]]
     above = brows + forehead * (brows.mean(axis=0) - landmarks[8])
-    hull = cv2.convexHull(np.concatenate([landmarks[:68], above]).astype(np.float32) * size)
+    return _filled(np.concatenate([landmarks[:68], above]), size)
+
+
+def features_mask(landmarks: Array, size: int) -> Array:
+    """Return [size, size]: 1 within the hull of brows, eyes, nose and mouth of landmarks [68, 2]."""
+    return _filled(landmarks[17:68], size)
+
+
+def _filled(points: Array, size: int) -> Array:
     mask = np.zeros((size, size), np.float32)
-    cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), 1.0)
+    cv2.fillConvexPoly(mask, np.round(cv2.convexHull(points.astype(np.float32) * size)).astype(np.int32), 1.0)
     return mask
 
 

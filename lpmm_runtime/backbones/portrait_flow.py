@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lpmm_runtime import landmarks68
 from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours
 from lpmm_runtime.backbones.closing_lid import Lid, close_lids, portrait_lids
 from lpmm_runtime.backbones.gaze_layer import Eye, gaze_shift, portrait_eyes, turned
-from lpmm_runtime.backbones.head_detail import head_detail
+from lpmm_runtime.backbones.head_detail import head_detail, skin_grain
 from lpmm_runtime.backbones.lid_layer import (
     EYES,
     Opening,
@@ -50,6 +51,9 @@ _REACH, _COARSE = 0.035, 48
 # What no expression moves: when it goes that far, or as far as that share of the furthest landmark, the head turns.
 _HEAD = (0, 16, 27, 28, 29, 36, 39, 42, 45)
 _TURNED = (6e-4, 1.5e-3), (0.1, 0.3)
+# Where the networks are as sure as the second that the portrait shows a place, it does: what they mix in for safety's
+# sake everywhere greys teeth and flattens a face as soon as it moves. Below the first they are believed.
+_DOUBTED, _SHOWN = 0.78, 0.92
 # The networks' doubt about the matte: below the first it is background, above the second head.
 _SURELY_BEHIND, _SURELY_HEAD = 0.15, 0.75
 
@@ -61,7 +65,7 @@ class Canvas:
     Attributes:
         crop: [s, s, 3]; alpha: [s, s], its matte; plate: [s, s, 3], the background.
         head: [s, s, 3], the crop with the head's colours going on beyond its edge: what was behind does not come along.
-        detail: [s, s], what is fine in it, going on beyond its edge.
+        detail: [s, s] each, what is fine in it, going on beyond its edge, and what is fine in its skin.
         mouth, eyes, lids: what is drawn anew.
     """
 
@@ -69,7 +73,7 @@ class Canvas:
     alpha: Array
     plate: Array
     head: Array
-    detail: Array
+    detail: tuple[Array, Array]
     mouth: PortraitMouth
     eyes: tuple[Eye | None, Eye | None]
     lids: tuple[Lid | None, Lid | None]
@@ -156,7 +160,7 @@ class PortraitFlowBackbone:
             irises=maps["landmarks"][0, 68:],
             flow=maps["flow"][0].transpose(1, 2, 0) * moving[..., None],
             paint=maps["paint"][0].transpose(1, 2, 0),
-            mask=1.0 - moving * (1.0 - maps["mask"][0, 0]),
+            mask=1.0 - moving * (1.0 - _trusted(maps["mask"][0, 0])),
             alpha=own_alpha + moving * (alpha - own_alpha),
             light=light,
         )
@@ -171,7 +175,8 @@ def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     mouth = portrait_mouth(crop, identity.landmarks)
     head = head_colours(crop, alpha)
     lids = portrait_lids(crop, identity.landmarks)
-    return Canvas(crop, alpha, plate, head, head_detail(head, alpha, identity.landmarks), mouth, eyes, lids)
+    detail = head_detail(head, alpha, identity.landmarks), skin_grain(crop, identity.landmarks)
+    return Canvas(crop, alpha, plate, head, detail, mouth, eyes, lids)
 
 
 def _compose(
@@ -202,7 +207,9 @@ def _compose(
         for layer in (shown, matte, painted):
             layer[rows, columns] = _looked_up(layer, origin)
         place[rows, columns] = origin + _looked_up(moves, origin)
-    moved = cv2.remap(canvas.head, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    _show_teeth(shown, canvas.mouth, place, target)
+    # Hair that the crop cuts off goes on as hair.
+    moved = cv2.remap(canvas.head, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     drawn = _draw_eyeballs(moved, canvas, opened, target, shifts, place)
     show_detail(moved, canvas.detail, side)
     if light is not None:
@@ -262,6 +269,21 @@ def _draw_eyeballs(
         part += between[..., None] * (seen - part)
         drawn.append((patch, between))
     return drawn
+
+
+def _trusted(mask: Array) -> Array:
+    return np.asarray(mask + ramp(mask, _DOUBTED, _SHOWN) * (1.0 - mask), np.float32)
+
+
+def _show_teeth(shown: Array, mouth: PortraitMouth, place: Array, target: Array) -> None:
+    """Let the portrait's teeth be seen as they are, in place: the networks paint them as dark as an average mouth."""
+    size = len(shown)
+    lips = target[landmarks68.REGIONS["mouth"]] * size
+    room = 0.1 * float(np.ptp(lips[:, 0])) + 2.0
+    low, high = (np.clip(edge, 0, size).astype(int) for edge in (lips.min(axis=0) - room, lips.max(axis=0) + room))
+    patch = (slice(low[1], high[1]), slice(low[0], high[0]))
+    if mouth.teeth.any() and shown[patch].size:
+        shown[patch] += _looked_up(mouth.teeth, place[patch]) * (1.0 - shown[patch])
 
 
 def _mixed(below: Array, above: Array, amount: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.backbones.background import spread
-from lpmm_runtime.backbones.head_detail import coarse_colours, hull_mask
+from lpmm_runtime.backbones.head_detail import coarse_colours, features_mask, hull_mask
 from lpmm_runtime.backbones.pixel_maps import pixels, ramp
 
 Array = NDArray[np.float32]
@@ -25,6 +25,10 @@ _BESIDE, _ON = 0.2, 0.6
 # As far as the flow departs from a rigid one, in sides, before the detail comes in and until it is all there.
 _DEPARTS = (0.002, 0.03)
 _SIDE = 64
+# Within the face's outline, where there is skin: from the second down it shows streaks, below the first nothing else.
+_STREAKED, _PLAIN = 0.25, 0.5
+# The jaw's edge is drawn out beyond the outline.
+_WIDER = np.ones((7, 7), np.uint8)
 # A drawn-out flow wavers from row to row: pixels of 64 to blur it by.
 _WAVERS = 0.8
 # A flow that is half known counts by so high a power of it.
@@ -43,11 +47,15 @@ class TurnedSide:
         flow: [m, m, 2], the flow, smooth where it stretches, in sides.
         rigid: [64, 64, 2], the flow that goes on as what is beside a stretched part moves, in sides.
         amount: [64, 64], how much of the detail that it moves is to be shown.
+        skin: [64, 64], how much of the skin's grain: within a face's outline the detail beside it is an ear's.
+        shift: [2], the flow at the nose, in sides: the grain moves with it, for all about it is drawn out.
     """
 
     flow: Array
     rigid: Array
     amount: Array
+    skin: Array
+    shift: Array
 
 
 def turned_side(flow: Array, alpha: Array, source_alpha: Array, face: Array) -> TurnedSide:
@@ -63,8 +71,11 @@ def turned_side(flow: Array, alpha: Array, source_alpha: Array, face: Array) -> 
     )
     place = cv2.add(coarse * np.float32(_SIDE), pixels(_SIDE))
     on_head = cv2.remap(source_alpha, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    known = ramp(_smallest_stretch(place), _STRETCHED, _WHOLE) * ramp(on_head, _BESIDE, _ON)
-    known = cv2.GaussianBlur(cv2.max(known, hull_mask(face, _SIDE)), (0, 0), _SOFT)
+    stretch, hull = _smallest_stretch(place), hull_mask(face, _SIDE)
+    known = ramp(stretch, _STRETCHED, _WHOLE) * ramp(on_head, _BESIDE, _ON)
+    known = cv2.GaussianBlur(cv2.max(known, hull), (0, 0), _SOFT)
+    skin = cv2.subtract(cv2.dilate(hull, _WIDER), cv2.dilate(features_mask(face, _SIDE), np.ones((3, 3), np.uint8)))
+    skin = cv2.GaussianBlur(skin * (1.0 - ramp(stretch, _STREAKED, _PLAIN)), (0, 0), _SOFT)
     # What is half stretched says little about how the whole would move, but nothing may come in at once.
     rigid = spread(coarse, known**_SURE)
     unknown = 1.0 - known
@@ -75,25 +86,39 @@ def turned_side(flow: Array, alpha: Array, source_alpha: Array, face: Array) -> 
     wavers = cv2.resize(unknown, flow.shape[:2], interpolation=cv2.INTER_LINEAR)
     steady = cv2.resize(cv2.GaussianBlur(coarse, (3, 3), _WAVERS), flow.shape[:2], interpolation=cv2.INTER_LINEAR)
     steady = cv2.add(flow, cv2.multiply(cv2.subtract(steady, flow), cv2.merge([wavers] * 2)))
-    return TurnedSide(steady, rigid, amount)
+    nose = (face[None, 30:31] * np.float32(_SIDE) - np.float32(0.5)).astype(np.float32)
+    shift = cv2.remap(coarse, nose, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0, 0]
+    return TurnedSide(steady, rigid, amount, cv2.min(skin, 1.0 - amount), shift)
 
 
-def show_detail(moved: Array, detail: Array, side: TurnedSide) -> None:
-    """Give a moved head [s, s, 3] the `detail` [s, s] of its portrait where the flow stretched it, in place."""
+def show_detail(moved: Array, detail: tuple[Array, Array], side: TurnedSide) -> None:
+    """Give a moved head [s, s, 3] the detail of its portrait where the flow stretched it, in place.
+
+    Args:
+        detail: [s, s] each, the head's (`head_detail`) and the skin's (`skin_grain`).
+    """
     size = len(moved)
-    parts = _parts(side.amount, size)
+    parts = _parts(cv2.max(side.amount, side.skin), size)
     if not parts:
         return
-    motion = cv2.merge([*cv2.split(side.rigid * np.float32(size)), side.amount])
+    motion = cv2.merge([*cv2.split(side.rigid * np.float32(size)), side.amount, side.skin])
     colours = coarse_colours(moved)
     for part in parts:
-        across, down, amount = cv2.split(_enlarged(motion, part, size))
+        across, down, amount, skin = cv2.split(_enlarged(motion, part, size))
         place = cv2.add(cv2.merge([across, down]), pixels(size)[part])
-        fine = cv2.remap(detail, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        fine = cv2.multiply(_looked_up(detail[0], place), amount)
+        if skin.any():
+            place = cv2.add(pixels(size)[part], (*(float(way) * size for way in side.shift), 0.0, 0.0))
+            cv2.accumulateProduct(_looked_up(detail[1], place), skin, fine)
         change = cv2.subtract(_enlarged(colours, part, size), moved[part])
+        cv2.multiply(change, cv2.merge([cv2.add(amount, skin)] * 3), dst=change)
         cv2.add(change, cv2.merge([fine] * 3), dst=change)
-        cv2.multiply(change, cv2.merge([amount] * 3), dst=change)
         moved[part] += change
+
+
+def _looked_up(detail: Array, place: Array) -> Array:
+    # Folded, for what the crop cuts off goes on.
+    return np.asarray(cv2.remap(detail, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), np.float32)
 
 
 def _enlarged(small: Array, part: tuple[slice, slice], size: int) -> Array:

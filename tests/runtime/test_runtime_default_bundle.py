@@ -91,6 +91,30 @@ def test_a_slider_that_has_hardly_moved_changes_hardly_anything(
     assert np.abs(picture.astype(int) - astronaut).max() <= 2
 
 
+@pytest.mark.parametrize("turn", [{"headYaw": 4.0}, {"headYaw": -8.0}, {"headRoll": 6.0}, {"headPitch": 5.0}])
+def test_a_head_that_turns_keeps_its_white_teeth_and_its_contrast(
+    default_engine: Engine, portrait: Character, turn: dict[str, float]
+) -> None:
+    def seen(controls: dict[str, float]) -> tuple[float, float]:
+        """Return the brightness of the teeth, and the contrast of the face's features."""
+        params = evaluate_params(default_engine.bundle.rig, portrait.params, controls, {})
+        frame = default_engine.render(portrait, params, view="crop", size=512)
+        grey = cv2.cvtColor(frame[..., :3], cv2.COLOR_RGB2GRAY).astype(np.float32)
+        mouth, features = (
+            grey[
+                tuple(slice(low, high) for low, high in zip(box.min(axis=0)[::-1], box.max(axis=0)[::-1], strict=True))
+            ]
+            for box in (
+                (512 * portrait.identity.landmarks[points]).astype(int) for points in (slice(48, 68), slice(17, 68))
+            )
+        )
+        return float(np.percentile(mouth, 97)), float(np.std(features - cv2.GaussianBlur(features, (0, 0), 8)))
+
+    (teeth, contrast), (teeth_at_rest, contrast_at_rest) = seen(turn), seen({})
+    assert teeth > 0.97 * teeth_at_rest
+    assert contrast > 0.92 * contrast_at_rest
+
+
 def test_outside_the_crop_nothing_ever_changes(default_engine: Engine, portrait: Character, astronaut: Pixels) -> None:
     picture = moved(default_engine, portrait, headYaw=20, jawOpen=0.8)
     square = portrait.square

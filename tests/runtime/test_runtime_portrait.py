@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lpmm_runtime.crop import CropSquare
 from lpmm_runtime.errors import PhotoError
-from lpmm_runtime.portrait import as_bytes, crop_at, cut_square, read_image, whole_square
+from lpmm_runtime.portrait import as_bytes, crop_at, cut_square, portrait_crop, read_image, whole_square
 
 Pixels = NDArray[np.uint8]
 
@@ -116,6 +116,18 @@ def test_a_crop_is_the_photos_own_pixels_and_repeats_its_edge(photo: Pixels) -> 
     padded = cut_square(photo, CropSquare(10.0, 20.0, 60.0), border=7)
     assert (padded[:10] == 7).all() and (padded[:, :20] == 7).all()
     assert np.array_equal(padded[10:, 20:], photo[:50, :40])
+
+
+def test_a_portraits_crop_is_folded_at_the_photos_edge(photo: Pixels) -> None:
+    square = CropSquare(20.0, 50.0, 100.0)
+    crop = as_bytes(portrait_crop(photo, square, 100))
+    own, outside = crop[:, 30:], crop[:, :30]
+    assert np.array_equal(own, photo[:100, :70])
+    # Six pixels deep, to and fro.
+    strip = photo[:100, :6]
+    assert np.array_equal(outside, np.hstack([strip[:, ::-1], strip, strip[:, ::-1], strip, strip[:, ::-1]]))
+    within = CropSquare(150.0, 110.0, 100.0)
+    assert np.array_equal(portrait_crop(photo, within, 100), crop_at(photo, within, 100))
 
 
 def test_a_native_crop_returns_to_the_same_bytes(photo: Pixels) -> None:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lpmm_runtime.backbones.head_detail import head_detail
+from lpmm_runtime.backbones.head_detail import head_detail, skin_grain
 from lpmm_runtime.backbones.turned_side import TurnedSide, show_detail, turned_side
 
 SIZE, MAP = 256, 128
@@ -53,6 +53,10 @@ def turned(amount: float) -> TurnedSide:
     return turned_side(turn(amount), target, matte(SIZE), face() + np.float32([amount, 0]))
 
 
+def detail_of(head: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return head_detail(head, matte(SIZE), face()), skin_grain(head, face())
+
+
 def gradients(picture: np.ndarray) -> tuple[float, float]:
     """Return how much a picture changes from left to right, and from top to bottom."""
     across, down = np.diff(picture[..., 0], axis=1), np.diff(picture[..., 0], axis=0)
@@ -70,7 +74,7 @@ def test_what_is_drawn_out_gets_a_texture_of_natural_scale() -> None:
     place = pixels() + cv2.resize(side.flow, (SIZE, SIZE)) * np.float32(SIZE)
     moved = cv2.remap(head, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     before = gradients(moved[STRETCHED])
-    show_detail(moved, head_detail(head, matte(SIZE), face()), side)
+    show_detail(moved, detail_of(head), side)
     after, truth = gradients(moved[STRETCHED]), gradients(head[STRETCHED])
     # Streaks change from row to row and hardly along; the photo's own grain does alike both ways.
     assert before[0] < 0.15 * before[1]
@@ -106,9 +110,29 @@ def test_the_face_is_left_to_the_flow() -> None:
     np.testing.assert_allclose(side.flow[inside], flow[inside], atol=2e-3)
 
 
+def test_streaks_within_the_face_give_way_to_the_skins_grain() -> None:
+    # The strip that is drawn out is cheek, within the jaw's outline and far from eyes and mouth.
+    points = face()
+    points[:17, 0] = np.linspace(0.31, 0.78, 17)
+    points[:17, 1] = 0.5 + 0.2 * np.sqrt(np.sin(np.linspace(0.0, np.pi, 17)).clip(0.0))
+    side = turned_side(turn(TURN), matte(MAP), matte(SIZE), points)
+    cheek, pixel = np.s_[33:37, 23:26], np.s_[132:148, 92:104]
+    assert side.amount[cheek].max() < 0.3 and side.skin[cheek].min() > 0.7
+    head = grain()
+    place = pixels() + cv2.resize(side.flow, (SIZE, SIZE)) * np.float32(SIZE)
+    moved = cv2.remap(head, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    before = gradients(moved[pixel])
+    show_detail(moved, detail_of(head), side)
+    after = gradients(moved[pixel])
+    assert before[0] < 0.15 * before[1]
+    assert after[1] < 0.6 * before[1] and after[0] > 0.3 * after[1]
+    # Where nothing is drawn out the skin is the portrait's.
+    assert turned_side(turn(0.0), matte(MAP), matte(SIZE), points).skin.max() == 0.0
+
+
 def test_frames_without_a_turned_side_stay_as_they_are() -> None:
     moved = grain()
-    show_detail(moved, grain(5)[..., 0], turned(0.0))
+    show_detail(moved, (grain(5)[..., 0], grain(6)[..., 0]), turned(0.0))
     np.testing.assert_array_equal(moved, grain())
 
 

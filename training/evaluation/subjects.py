@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lpmm_runtime.controls import Control
 from lpmm_runtime.engine import Character, Engine
-from lpmm_runtime.portrait import as_bytes, crop_at, resize
+from lpmm_runtime.portrait import as_bytes, portrait_crop, resize
 from lpmm_runtime.presets import Preset
 from training.evaluation.independent_reader import FaceRead, Reader, aligned_box
 
@@ -98,5 +98,5 @@ class Subject(Performer):
     @cached_property
     def photo_crop(self) -> Pixels:
         """The photo's own pixels in the crop, uint8 [READ_SIDE, READ_SIDE, 3]."""
-        crop = crop_at(self.character.photo, self.character.square, min(round(self.character.square.side), 2048))
+        crop = portrait_crop(self.character.photo, self.character.square, min(round(self.character.square.side), 2048))
         return as_bytes(np.clip(resize(crop, READ_SIDE, READ_SIDE), 0.0, 1.0))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.engine import Character
-from lpmm_runtime.portrait import as_bytes, crop_at
+from lpmm_runtime.portrait import as_bytes, portrait_crop
 from training.evaluation import page
 from training.evaluation.measures import interocular, second_difference
 from training.evaluation.page import Cell
@@ -40,7 +40,7 @@ _MOST = 5
 
 def photo_tile(character: Character) -> Pixels:
     """Return a portrait's own crop."""
-    return as_bytes(np.clip(crop_at(character.photo, character.square, READ_SIDE), 0.0, 1.0))
+    return as_bytes(np.clip(portrait_crop(character.photo, character.square, READ_SIDE), 0.0, 1.0))
 
 
 def fig5(studio: Studio) -> Item:
