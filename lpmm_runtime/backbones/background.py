@@ -79,29 +79,59 @@ def background_plate(crop: Array, alpha: Array, sources: Array | None = None) ->
     seen = uncovered(alpha)
     if sources is None:
         return np.clip(spread(crop, seen), 0.0, 1.0)
-    size, side = len(crop), len(sources)
-    row = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(side / size)
-    total = np.zeros_like(crop)
-    # Not whole numbers: places that end at different pixels leave no blocks.
-    shifts = (-2.25, -0.75, 0.75, 2.25)
-    for down in shifts:
-        for right in shifts:
-            # Every patch that covers a place has a say: their mean has no seams.
-            rows, columns = (np.clip(np.floor(row - shift).astype(np.int64), 0, side - 1) for shift in (down, right))
-            place = pixels(size) + sources[np.ix_(rows, columns)] * np.float32(size)
-            total += cv2.remap(crop, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    made_up = total / np.float32(len(shifts) ** 2)
+    size = len(crop)
+    # Patches reach over what is seen, too.
+    around = np.abs(sources).max(axis=-1) > 0.0
+    around = cv2.resize(around.astype(np.float32), (size, size), interpolation=cv2.INTER_NEAREST)
+    made_up = _made_up(crop, cv2.max(around, 1.0 - seen), sources)
     # Patches are like what is next to the head, not the same: they take its light (Perez et al., "Poisson Image
     # Editing", 2003, by coarser scales instead of a solver).
-    around = cv2.resize(
-        (np.abs(sources).max(axis=-1) > 0.0).astype(np.float32), (size, size), interpolation=cv2.INTER_NEAREST
-    )
     made_up += spread(crop - made_up, seen * around)
     # Right beside what is seen its colours go on, whatever the patches say: a matte's soft edge shows little more.
     hidden = cv2.distanceTransform((seen < 1.0).astype(np.uint8), cv2.DIST_L2, 5) / np.float32(_BESIDE * size)
     beside = np.clip(1.0 - hidden, 0.0, 1.0)[..., None]
     made_up += beside * (spread(crop, seen) - made_up)
     return np.clip(crop + (1.0 - seen[..., None]) * (made_up - crop), 0.0, 1.0).astype(np.float32)
+
+
+def _made_up(crop: Array, hole: Array, sources: Array) -> Array:
+    """Return the crop [s, s, 3], and around its `hole` [s, s] the mean of all patches that cover a place.
+
+    None of them ends at once: their words count less toward their ends, and there are neither seams nor blocks.
+    """
+    size, side = len(crop), len(sources)
+    left, top, width, height = cv2.boundingRect((hole > 0.0).astype(np.uint8))
+    if not width:
+        return crop.copy()
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    row = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(side / size)
+    middle = np.floor(row + np.float32(0.5)).astype(np.int64)
+
+    def patches(step: int) -> tuple[Places, Array]:
+        """Return the patches that are so many before the nearest, and what their words count, along one side [s]."""
+        away = row - np.float32(0.5) - (middle - step)
+        word = np.cos(0.5 * np.pi / _REACH * away) ** 2 / _REACH
+        return np.clip(middle - step, 0, side - 1), word.astype(np.float32)
+
+    steps = [patches(step) for step in range(1 - _REACH, 1 + _REACH)]
+    total = np.zeros((height, width, 3), np.float32)
+    ways = sources * np.float32(size)
+    here = pixels(size)[rows, columns]
+    for across, right in steps:
+        strip = np.zeros_like(total)
+        wide = ways[:, across[columns]]
+        for down, word in steps:
+            place = cv2.add(here, wide[down[rows]])
+            shown = cv2.remap(crop, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            cv2.accumulateProduct(shown, _everywhere(word[rows, None], shown), strip)
+        cv2.accumulateProduct(strip, _everywhere(right[None, columns], strip), total)
+    made_up = crop.copy()
+    made_up[rows, columns] = total
+    return made_up
+
+
+def _everywhere(words: Array, picture: Array) -> Array:
+    return np.ascontiguousarray(np.broadcast_to(words[..., None], picture.shape))
 
 
 def head_colours(crop: Array, alpha: Array) -> Array:

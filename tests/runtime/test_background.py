@@ -157,3 +157,17 @@ def test_the_edge_of_a_head_that_hardly_moves_is_the_portraits_own() -> None:
     # A head that moves further takes its edge along.
     far = _change(pixels(SIZE) + np.float32(4.0 * SIZE / 128), painted, head_matte, head_matte, None)
     assert far[edge].min() > 0.9
+
+
+def test_patches_that_disagree_leave_no_blocks() -> None:
+    side, size = 128, 512
+    rng = np.random.default_rng(5)
+    crop = cv2.GaussianBlur(rng.random((size, size, 3)).astype(np.float32), (0, 0), 6)
+    crop = np.clip(0.5 + 8.0 * (crop - 0.5), 0.0, 1.0).astype(np.float32)
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    alpha = (np.hypot(x - 0.5, y - 0.5) < 0.3).astype(np.float32)
+    # Every place is said to look like another one.
+    sources = (np.round(rng.uniform(-20, 20, (side, side, 2))) / side).astype(np.float32)
+    steps = np.abs(np.diff(background_plate(crop, alpha, sources), axis=1))[160:352, 160:352].mean(axis=(0, 2))
+    by_phase = [steps[phase :: size // side].mean() for phase in range(size // side)]
+    assert max(by_phase) < 1.25 * min(by_phase)
