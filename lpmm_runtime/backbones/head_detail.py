@@ -80,7 +80,10 @@ def head_detail(head: Array, alpha: Array, landmarks: Array) -> Array:
 
 
 def skin_grain(head: Array, landmarks: Array) -> Array:
-    """Return [s, s], the fine brightness around 0 of a portrait's cheek, folded out over the whole crop.
+    """Return [s, s], the fine brightness around 0 of a portrait's cheek, as a texture without end.
+
+    White noise is given the look of a patch of the cheek ("spot noise"; Galerne, Gousseau, Morel, "Random Phase
+    Textures", 2011): a mole, or a line that a smile draws, must not come twice.
 
     Args:
         head: [s, s, 3] in [0, 1]; landmarks: [68, 2].
@@ -91,15 +94,16 @@ def skin_grain(head: Array, landmarks: Array) -> Array:
     middle = 0.5 * landmarks[jaw] + 0.25 * (landmarks[wing] + landmarks[lid])
     half = max(2, round(_CHEEK * size))
     x, y = (int(np.clip(round(float(at) * size), half, size - half)) for at in middle)
-    rows, columns = slice(y - half, y + half), slice(x - half, x + half)
-    own = cv2.cvtColor(head[rows, columns] - _wide(coarse_colours(head), size)[rows, columns], cv2.COLOR_RGB2GRAY)
-    along = np.arange(size)
-
-    def folded(start: int) -> NDArray[np.int_]:
-        way = (along - start) % (4 * half)
-        return np.minimum(way, 4 * half - 1 - way)
-
-    return _held(own[folded(y - half)[:, None], folded(x - half)[None, :]], _GRAIN)
+    patch = (slice(y - half, y + half), slice(x - half, x + half))
+    own = cv2.cvtColor(head[patch] - _wide(coarse_colours(head), size)[patch], cv2.COLOR_RGB2GRAY)
+    usual = 1.48 * float(np.median(np.abs(own)))
+    if usual < 1e-4:
+        return np.zeros((size, size), np.float32)
+    spot = np.zeros((size, size), np.float32)
+    spot[: 2 * half, : 2 * half] = _held(own, usual) * np.outer(np.hanning(2 * half), np.hanning(2 * half))
+    noise = np.random.default_rng(0).standard_normal((size, size), np.float32)
+    grain = np.fft.irfft2(np.fft.rfft2(noise) * np.fft.rfft2(spot), s=spot.shape)
+    return _held((usual / max(float(grain.std()), 1e-9) * grain).astype(np.float32), _GRAIN)
 
 
 def coarse_colours(picture: Array) -> Array:

@@ -118,7 +118,7 @@ def test_a_crop_is_the_photos_own_pixels_and_repeats_its_edge(photo: Pixels) -> 
     assert np.array_equal(padded[10:, 20:], photo[:50, :40])
 
 
-def test_a_portraits_crop_is_folded_at_the_photos_edge(photo: Pixels) -> None:
+def test_a_portraits_crop_is_folded_at_the_photos_upper_edge_and_its_sides(photo: Pixels) -> None:
     square = CropSquare(20.0, 50.0, 100.0)
     crop = as_bytes(portrait_crop(photo, square, 100))
     own, outside = crop[:, 30:], crop[:, :30]
@@ -126,8 +126,11 @@ def test_a_portraits_crop_is_folded_at_the_photos_edge(photo: Pixels) -> None:
     # Six pixels deep, to and fro.
     strip = photo[:100, :6]
     assert np.array_equal(outside, np.hstack([strip[:, ::-1], strip, strip[:, ::-1], strip, strip[:, ::-1]]))
-    within = CropSquare(150.0, 110.0, 100.0)
-    assert np.array_equal(portrait_crop(photo, within, 100), crop_at(photo, within, 100))
+    above = as_bytes(portrait_crop(photo, CropSquare(150.0, 44.0, 100.0), 100))
+    assert np.array_equal(above[6:], photo[:94, 100:200]) and np.array_equal(above[:6], photo[5::-1, 100:200])
+    # What is cut off below is repeated, and what lies within the photo is as it is.
+    for other in (CropSquare(150.0, photo.shape[0] - 40.0, 100.0), CropSquare(150.0, 110.0, 100.0)):
+        assert np.array_equal(portrait_crop(photo, other, 100), crop_at(photo, other, 100))
 
 
 def test_a_native_crop_returns_to_the_same_bytes(photo: Pixels) -> None:

@@ -163,3 +163,19 @@ def test_a_crop_that_is_all_head_has_its_own_detail() -> None:
     detail = head_detail(grain(), np.ones((SIZE, SIZE), np.float32), face())
     assert np.isfinite(detail).all()
     assert detail.std() > 0.03
+
+
+def test_the_skins_grain_repeats_no_mark_of_it() -> None:
+    rng = np.random.default_rng(2)
+    head = (0.6 + 0.01 * rng.standard_normal((SIZE, SIZE, 1)) * np.ones(3)).astype("f4")
+    points = np.full((68, 2), 0.9, np.float32)
+    points[[3, 31, 41]] = [[0.3, 0.5], [0.5, 0.55], [0.5, 0.45]]
+    x, y = (int(SIZE * at) for at in 0.5 * points[3] + 0.25 * (points[31] + points[41]))
+    cv2.circle(head, (x, y), 4, (0.2, 0.1, 0.1), 1)
+    cv2.line(head, (x - 10, y + 8), (x + 10, y - 8), (0.4, 0.3, 0.3), 1)
+    texture = skin_grain(head, points)
+    mark = cv2.cvtColor(head, cv2.COLOR_RGB2GRAY)[y - 8 : y + 8, x - 8 : x + 8]
+    assert cv2.matchTemplate(texture, mark, cv2.TM_CCOEFF_NORMED).max() < 0.6
+    # Nearly as strong as the grain beside the marks, which is 0.01.
+    assert 0.007 < texture.std() < 0.02
+    assert not skin_grain(np.full((SIZE, SIZE, 3), 0.5, np.float32), points).any()

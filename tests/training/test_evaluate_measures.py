@@ -85,6 +85,14 @@ def test_a_fixed_offset_is_calibrated_away_and_noise_is_not() -> None:
     assert calibrated(noisy, truth)["linear"]["all"] > 0.7 * raw
 
 
+def test_labels_that_count_pixels_from_elsewhere_are_told_by_one_shift() -> None:
+    truth = faces(40) * 100.0
+    sizes = np.random.default_rng(4).uniform(0.5, 2.0, (40, 1, 1))
+    labels = truth * sizes + [1.0, 1.0]
+    scores = calibrated(truth * sizes, labels)
+    assert scores["shift"]["all"] < 1e-6 < scores["offset"]["all"]
+
+
 def test_psnr_counts_only_where_it_is_asked_to() -> None:
     truth = np.full((40, 40, 3), 100, np.uint8)
     off = truth.copy()

@@ -118,10 +118,12 @@ def score_photos(engine: Engine, photos: list[LabelledPhoto], reader: Reader) ->
 def calibrated(predicted: Points, truth: Points) -> dict[str, dict[str, float]]:
     """Return NME after a fixed map that is fitted on half of the faces and scored on the other half.
 
-    Faces are brought into the frame of the *predicted* eyes (a similarity), where one map for all faces is fitted:
-    "offset", a fixed displacement of each point; "linear", an affine map of all 136 numbers to all 136 toward the
-    plain offset (ridge; its strength by leave-one-out within the fitting half alone). Two folds, ten random splits;
-    every face is only ever scored by maps that never saw it. "offset_in_sample" is fitted on the scored faces.
+    "shift" is one displacement in pixels for all points of all photographs: labels may count pixels from another
+    corner. For the others faces are brought into the frame of the *predicted* eyes (a similarity), where one map for
+    all faces is fitted: "offset", a fixed displacement of each point; "linear", an affine map of all 136 numbers to all
+    136 toward the plain offset (ridge; its strength by leave-one-out within the fitting half alone). Two folds, ten
+    random splits; every face is only ever scored by maps that never saw it. "offset_in_sample" is fitted on the scored
+    faces.
     """
     origins, turns = _eye_frames(predicted)
     x = ((predicted - origins[:, None]) @ turns.transpose(0, 2, 1)).reshape(len(predicted), -1)
@@ -134,12 +136,13 @@ def calibrated(predicted: Points, truth: Points) -> dict[str, dict[str, float]]:
     everyone = np.arange(len(x))
     scores = {"offset_in_sample": nme_by_region(back(x + (y - x).mean(axis=0), everyone), truth)}
     rng = np.random.default_rng(FOLDS_SEED)
-    results: dict[str, list[Points]] = {"offset": [], "linear": []}
+    results: dict[str, list[Points]] = {"shift": [], "offset": [], "linear": []}
     for _ in range(FOLD_REPEATS):
         order = rng.permutation(len(x))
         halves = order[: len(x) // 2], order[len(x) // 2 :]
         out = {name: np.empty_like(predicted) for name in results}
         for fit, score in (halves, halves[::-1]):
+            out["shift"][score] = predicted[score] + np.median((truth - predicted)[fit].reshape(-1, 2), axis=0)
             offset = (y[fit] - x[fit]).mean(axis=0)
             out["offset"][score] = back(x[score] + offset, score)
             matrix = _ridge(x[fit] - x[fit].mean(axis=0), (y - x)[fit] - offset)
