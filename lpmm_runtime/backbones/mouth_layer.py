@@ -15,7 +15,7 @@ Array = NDArray[np.float32]
 Patch = tuple[slice, slice]
 
 # An inner-lip gap that grows by less than the first shows no more of the mouth.
-_GROWN_FROM, _GROWN_FULL = 0.015, 0.06
+_GROWN_FROM, _GROWN_FULL = 0.01, 0.035
 # A portrait's lips that are nearer to each other show nothing of its mouth.
 _SHOWS = 0.02
 _DARK = np.array([0.17, 0.07, 0.065], np.float32)

@@ -69,6 +69,16 @@ def test_a_mouth_that_opens_no_further_is_left_alone() -> None:
         assert np.array_equal(opened(before, after, portrait(before)), np.full((SIZE, SIZE, 3), LIP, np.float32))
 
 
+def test_teeth_behind_lips_that_part_a_little_are_whole() -> None:
+    # Not half a lip: what is drawn there does not depend on what the moved head shows.
+    picture, shown = portrait(0.0), []
+    for colour in (LIP, (0.2, 0.9, 0.2)):
+        head = np.full_like(picture, colour)
+        draw_mouth(head, picture, portrait_mouth(picture, face(0.0)), face(0.0), face(0.022))
+        shown.append(head[int(0.6905 * SIZE), SIZE // 2])
+    np.testing.assert_allclose(*shown, atol=0.03)
+
+
 def test_teeth_that_show_keep_their_size_on_the_upper_lip() -> None:
     picture = portrait(0.05)
     mouth = portrait_mouth(picture, face(0.05))
