@@ -56,6 +56,8 @@ _TURNED = (6e-4, 1.5e-3), (0.1, 0.3)
 _DOUBTED, _SHOWN = 0.78, 0.92
 # The networks' doubt about the matte: below the first it is background, above the second head.
 _SURELY_BEHIND, _SURELY_HEAD = 0.15, 0.75
+# So far, in pixels of 128, their matte is blurred: its edge is a step in most places.
+_ROUND = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +171,7 @@ class PortraitFlowBackbone:
 def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     crop = np.ascontiguousarray(np.clip(resize(identity.crop, size, size), 0.0, 1.0), np.float32)
     # Enlarged exactly as frames' mattes are: where nothing moves the two must not differ.
-    alpha = _decided(_enlarged(identity.features["source_alpha"][0].transpose(1, 2, 0), size)[..., 0])
+    alpha = _decided(_enlarged(_rounded(identity.features["source_alpha"][0, 0])[..., None], size)[..., 0])
     eyes = portrait_eyes(crop, identity.landmarks, identity.irises)
     plate = background_plate(crop, alpha, identity.sources)
     mouth = portrait_mouth(crop, identity.landmarks)
@@ -196,7 +198,7 @@ def _compose(
     side = turned_side(flow, alpha, canvas.alpha, target)
     # Apart, for OpenCV is fast on two and three channels, NumPy slow on so few.
     moves, painted = _enlarged(side.flow * np.float32(size), size), _enlarged(paint, size)
-    shown, matte = cv2.split(_enlarged(cv2.merge([mask, alpha]), size))
+    shown, matte = cv2.split(_enlarged(cv2.merge([mask, _rounded(alpha)]), size))
     place = np.asarray(cv2.add(moves, pixels(size)), np.float32)
     shifts, ways = _gazes(canvas, target, irises, side.flow)
     opened, target = source_lids(source, target), with_given_way(target, ways)
@@ -295,6 +297,11 @@ def _mixed(below: Array, above: Array, amount: Array) -> Array:
 
 def _looked_up(layer: Array, place: Array) -> Array:
     return np.asarray(cv2.remap(layer, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _rounded(alpha: Array) -> Array:
+    """Return a matte of 128² whose edge has no steps when it is enlarged."""
+    return np.asarray(cv2.GaussianBlur(alpha, (0, 0), _ROUND), np.float32)
 
 
 def _decided(alpha: Array) -> Array:

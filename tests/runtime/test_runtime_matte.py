@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 
 from lpmm_runtime.backbones.matte import settled_matte
+from lpmm_runtime.backbones.portrait_flow import _decided, _enlarged, _rounded
 
 
 def portrait() -> tuple[np.ndarray, np.ndarray]:
@@ -43,3 +44,18 @@ def test_a_matte_of_one_kind_is_left_alone() -> None:
     crop, _ = portrait()
     for alpha in (np.ones((128, 128), np.float32), np.full((128, 128), 0.5, np.float32)):
         assert np.array_equal(settled_matte(crop, alpha), alpha)
+
+
+def test_an_enlarged_matte_has_no_steps_along_its_edge() -> None:
+    y, x = np.mgrid[:128, :128] - 63.5
+    alpha = (np.hypot(x, y) < 40.0).astype(np.float32)
+
+    def unevenness(matte: np.ndarray) -> float:
+        """Return how much the edge's distance from the middle varies, in pixels of the small matte."""
+        wide = _decided(_enlarged(matte[..., None], 1024)[..., 0])
+        (outline,), _ = cv2.findContours((wide > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        return float(np.linalg.norm(outline[:, 0] - 511.5, axis=-1).std()) / 8
+
+    assert unevenness(_rounded(alpha)) < 0.65 * unevenness(alpha)
+    # Where it is sure it stays so.
+    assert np.abs(_rounded(alpha) - alpha)[np.abs(np.hypot(x, y) - 40.0) > 4.0].max() < 1e-3
