@@ -38,7 +38,7 @@ _TEXT = {
     "browOuterUp": "Raises the outer end of the {side} brow",
     "jawOpen": "Opens the mouth by dropping the jaw",
     "jaw": "Moves the jaw to the {side}",
-    "mouthSmile": "Pulls the {side} corner of the mouth up",
+    "mouthSmile": "Pulls the {side} corner of the mouth up and aside",
     "mouthFrown": "Pulls the {side} corner of the mouth down",
     "mouthStretch": "Pulls the {side} corner of the mouth sideways",
     "mouth": "Moves the whole mouth to the {side}",
@@ -48,7 +48,7 @@ _TEXT = {
     "mouthLowerDown": "Lowers the lower lip and shows the lower teeth",
     "mouthPress": "Presses the lips together",
     "mouthShrugLower": "Pushes the lower lip and the chin up",
-    "noseSneer": "Wrinkles the nose and draws the brows together",
+    "noseSneer": "Wrinkles the nose, draws the brows together and raises the upper lip",
 }
 # A polynomial of the third degree in the three angles, without a constant.
 _EXPONENTS = np.array([powers for powers in product(range(4), repeat=3) if 0 < sum(powers) <= 3])

@@ -25,7 +25,7 @@ EXPRESSIONS = (
     Preset("Smile", {**_pair("mouthSmile", 0.8), **_pair("eyeSquint", 0.25)}, description="A friendly smile."),
     Preset(
         "Laugh",
-        {**_pair("mouthSmile", 1.0), "jawOpen": 0.32, "mouthLowerDown": 0.3, **_pair("eyeSquint", 0.5)},
+        {**_pair("mouthSmile", 1.0), "jawOpen": 0.29, "mouthLowerDown": 0.3, **_pair("eyeSquint", 0.5)},
         description="A laugh: mouth open, eyes narrowed.",
     ),
     Preset(
@@ -41,28 +41,27 @@ EXPRESSIONS = (
     ),
     Preset(
         "Surprised",
-        {"browInnerUp": 1.1, **_pair("browOuterUp", 0.5), **_pair("eyeWide", 0.9), "jawOpen": 0.27},
+        {"browInnerUp": 1.1, **_pair("browOuterUp", 0.5), **_pair("eyeWide", 0.9), "jawOpen": 0.25},
         description="Brows up, eyes wide, jaw dropped.",
     ),
     Preset(
         "Angry",
         {
-            **_pair("browDown", 0.65),
-            "noseSneer": 1.2,
+            **_pair("browDown", 1.1),
+            "noseSneer": 0.4,
             **_pair("eyeSquint", 0.4),
-            **_pair("mouthFrown", 0.94),
-            "mouthPress": 0.6,
+            **_pair("mouthFrown", 0.9),
+            "mouthPress": 0.8,
         },
         description="Brows down, lips pressed.",
     ),
     Preset(
         "Sad",
         {
-            "browInnerUp": 0.9,
-            "noseSneer": -0.8,
+            "browInnerUp": 1.2,
             **_pair("mouthFrown", 1.38),
             "mouthShrugLower": 0.5,
-            "jawOpen": 0.027,
+            "jawOpen": 0.025,
             **_pair("eyeBlink", 0.25),
         },
         description="Inner brows up, corners of the mouth down.",
@@ -70,25 +69,24 @@ EXPRESSIONS = (
     Preset(
         "Afraid",
         {
-            "browInnerUp": 0.9,
-            **_pair("browOuterUp", 0.33),
-            "noseSneer": -0.6,
+            "browInnerUp": 1.2,
+            **_pair("browOuterUp", 0.2),
             **_pair("eyeWide", 1.3),
             **_pair("mouthStretch", 0.4),
             **_pair("mouthFrown", 0.75),
             "mouthLowerDown": 0.5,
-            "jawOpen": 0.13,
+            "jawOpen": 0.12,
         },
         description="Brows up and together, eyes wide, mouth drawn back.",
     ),
     Preset(
         "Disgusted",
         {
-            "noseSneer": 1.5,
-            "mouthUpperUp": 1.3,
-            **_pair("browDown", 0.45),
+            "noseSneer": 1.4,
+            "mouthUpperUp": 0.4,
+            **_pair("browDown", 0.6),
             **_pair("eyeSquint", 0.8),
-            **_pair("mouthFrown", 1.25),
+            **_pair("mouthFrown", 1.0),
             "mouthShrugLower": 0.5,
         },
         description="Nose wrinkled, upper lip raised.",
@@ -107,16 +105,16 @@ EXPRESSIONS = (
     ),
     Preset(
         "Pout",
-        {"mouthShrugLower": 1.2, "mouthPucker": 0.6, **_pair("mouthFrown", 1.0), "noseSneer": 0.5},
+        {"mouthShrugLower": 1.2, "mouthPucker": 0.6, **_pair("mouthFrown", 1.0), **_pair("browDown", 0.3)},
         description="Lower lip pushed up and out.",
     ),
     Preset(
         "Shout",
         {
-            "jawOpen": 0.54,
+            "jawOpen": 0.49,
             "mouthUpperUp": 0.4,
             "mouthLowerDown": 0.4,
-            **_pair("browDown", 0.52),
+            **_pair("browDown", 0.65),
             **_pair("eyeSquint", 0.3),
             "noseSneer": 0.3,
         },
@@ -124,7 +122,7 @@ EXPRESSIONS = (
     ),
     Preset(
         "Tired",
-        {**_pair("eyeBlink", 0.5), "browInnerUp": 0.15, **_pair("mouthFrown", 0.16), "jawOpen": 0.027},
+        {**_pair("eyeBlink", 0.5), "browInnerUp": 0.15, **_pair("mouthFrown", 0.16), "jawOpen": 0.025},
         description="Heavy lids, slack mouth.",
     ),
     Preset(
@@ -133,7 +131,7 @@ EXPRESSIONS = (
         description="The subject's left eye closed, with a smile.",
     ),
     Preset("Kiss", {"mouthPucker": 1.0}, description="Lips pursed."),
-    Preset("Asleep", {**_pair("eyeBlink", 1.0), "jawOpen": 0.036}, description="Eyes closed, face relaxed."),
+    Preset("Asleep", {**_pair("eyeBlink", 1.0), "jawOpen": 0.033}, description="Eyes closed, face relaxed."),
 )
 
 VISEMES = (
@@ -148,12 +146,12 @@ VISEMES = (
         {"mouthShrugLower": 0.5, "mouthUpperUp": 1.4},
         description="Lower lip to the teeth: f, v.",
     ),
-    Preset("Viseme TH", {"jawOpen": 0.09, "mouthLowerDown": 0.25}, description="As in think, this."),
-    Preset("Viseme DD", {"jawOpen": 0.07, "mouthUpperUp": 0.25, "mouthLowerDown": 0.3}, description="As in t, d."),
-    Preset("Viseme KK", {"jawOpen": 0.16, **_pair("mouthStretch", 0.15)}, description="As in k, g."),
+    Preset("Viseme TH", {"jawOpen": 0.08, "mouthLowerDown": 0.25}, description="As in think, this."),
+    Preset("Viseme DD", {"jawOpen": 0.06, "mouthUpperUp": 0.25, "mouthLowerDown": 0.3}, description="As in t, d."),
+    Preset("Viseme KK", {"jawOpen": 0.15, **_pair("mouthStretch", 0.15)}, description="As in k, g."),
     Preset(
         "Viseme CH",
-        {"mouthFunnel": 0.5, "mouthPucker": 0.3, "jawOpen": 0.027},
+        {"mouthFunnel": 0.5, "mouthPucker": 0.3, "jawOpen": 0.025},
         description="Lips forward, teeth together, as in chin, join, she.",
     ),
     Preset(
@@ -163,21 +161,21 @@ VISEMES = (
             **_pair("mouthFrown", 0.5),
             "mouthLowerDown": 0.6,
             "mouthUpperUp": 0.5,
-            "jawOpen": 0.036,
+            "jawOpen": 0.033,
         },
         description="Teeth together, lips apart, as in s, z.",
     ),
-    Preset("Viseme NN", {**_pair("mouthStretch", 0.15), "jawOpen": 0.16}, description="As in n, l."),
-    Preset("Viseme RR", {"mouthFunnel": 0.35, "mouthPucker": 0.25, "jawOpen": 0.07}, description="As in red."),
-    Preset("Viseme AA", {"jawOpen": 0.41}, description="As in car."),
-    Preset("Viseme E", {"jawOpen": 0.27, **_pair("mouthStretch", 0.5)}, description="As in bed."),
+    Preset("Viseme NN", {**_pair("mouthStretch", 0.15), "jawOpen": 0.15}, description="As in n, l."),
+    Preset("Viseme RR", {"mouthFunnel": 0.35, "mouthPucker": 0.25, "jawOpen": 0.06}, description="As in red."),
+    Preset("Viseme AA", {"jawOpen": 0.37}, description="As in car."),
+    Preset("Viseme E", {"jawOpen": 0.25, **_pair("mouthStretch", 0.5)}, description="As in bed."),
     Preset(
         "Viseme IH",
-        {**_pair("mouthStretch", 0.5), **_pair("mouthFrown", 0.12), "jawOpen": 0.25},
+        {**_pair("mouthStretch", 0.5), **_pair("mouthFrown", 0.12), "jawOpen": 0.23},
         description="As in tip, see.",
     ),
-    Preset("Viseme OH", {"mouthFunnel": 0.8, "jawOpen": 0.19}, description="As in toe."),
-    Preset("Viseme OU", {"mouthPucker": 0.9, "mouthFunnel": 0.2, "jawOpen": 0.08}, description="As in book, you."),
+    Preset("Viseme OH", {"mouthFunnel": 0.8, "jawOpen": 0.17}, description="As in toe."),
+    Preset("Viseme OU", {"mouthPucker": 0.9, "mouthFunnel": 0.2, "jawOpen": 0.07}, description="As in book, you."),
 )
 
 # For bundles that can turn the eyes. Sides are the subject's, as in the controls' names.

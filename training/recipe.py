@@ -29,7 +29,7 @@ class Recipe:
     per_shard: int | None = None
     landmark_people: int = 3000
     control_people: int = 200
-    slider_people: int = 3000
+    slider_people: int = 6000
     calibration_people: int = 16
     face_size: int = 240
     regressor_size: int = 192
