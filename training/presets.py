@@ -25,7 +25,7 @@ EXPRESSIONS = (
     Preset("Smile", {**_pair("mouthSmile", 0.8), **_pair("eyeSquint", 0.25)}, description="A friendly smile."),
     Preset(
         "Laugh",
-        {**_pair("mouthSmile", 1.0), "jawOpen": 0.29, "mouthLowerDown": 0.3, **_pair("eyeSquint", 0.5)},
+        {**_pair("mouthSmile", 1.0), "jawOpen": 0.34, "mouthLowerDown": 0.3, **_pair("eyeSquint", 0.5)},
         description="A laugh: mouth open, eyes narrowed.",
     ),
     Preset(
@@ -41,7 +41,7 @@ EXPRESSIONS = (
     ),
     Preset(
         "Surprised",
-        {"browInnerUp": 1.1, **_pair("browOuterUp", 0.5), **_pair("eyeWide", 0.9), "jawOpen": 0.25},
+        {"browInnerUp": 1.1, **_pair("browOuterUp", 0.5), **_pair("eyeWide", 0.9), "jawOpen": 0.29},
         description="Brows up, eyes wide, jaw dropped.",
     ),
     Preset(
@@ -61,7 +61,7 @@ EXPRESSIONS = (
             "browInnerUp": 1.2,
             **_pair("mouthFrown", 1.38),
             "mouthShrugLower": 0.5,
-            "jawOpen": 0.025,
+            "jawOpen": 0.029,
             **_pair("eyeBlink", 0.25),
         },
         description="Inner brows up, corners of the mouth down.",
@@ -75,7 +75,7 @@ EXPRESSIONS = (
             **_pair("mouthStretch", 0.4),
             **_pair("mouthFrown", 0.75),
             "mouthLowerDown": 0.5,
-            "jawOpen": 0.12,
+            "jawOpen": 0.14,
         },
         description="Brows up and together, eyes wide, mouth drawn back.",
     ),
@@ -111,7 +111,7 @@ EXPRESSIONS = (
     Preset(
         "Shout",
         {
-            "jawOpen": 0.49,
+            "jawOpen": 0.58,
             "mouthUpperUp": 0.4,
             "mouthLowerDown": 0.4,
             **_pair("browDown", 0.65),
@@ -122,7 +122,7 @@ EXPRESSIONS = (
     ),
     Preset(
         "Tired",
-        {**_pair("eyeBlink", 0.5), "browInnerUp": 0.15, **_pair("mouthFrown", 0.16), "jawOpen": 0.025},
+        {**_pair("eyeBlink", 0.5), "browInnerUp": 0.15, **_pair("mouthFrown", 0.16), "jawOpen": 0.029},
         description="Heavy lids, slack mouth.",
     ),
     Preset(
@@ -131,7 +131,7 @@ EXPRESSIONS = (
         description="The subject's left eye closed, with a smile.",
     ),
     Preset("Kiss", {"mouthPucker": 1.0}, description="Lips pursed."),
-    Preset("Asleep", {**_pair("eyeBlink", 1.0), "jawOpen": 0.033}, description="Eyes closed, face relaxed."),
+    Preset("Asleep", {**_pair("eyeBlink", 1.0), "jawOpen": 0.039}, description="Eyes closed, face relaxed."),
 )
 
 VISEMES = (
@@ -146,12 +146,12 @@ VISEMES = (
         {"mouthShrugLower": 0.5, "mouthUpperUp": 1.4},
         description="Lower lip to the teeth: f, v.",
     ),
-    Preset("Viseme TH", {"jawOpen": 0.08, "mouthLowerDown": 0.25}, description="As in think, this."),
-    Preset("Viseme DD", {"jawOpen": 0.06, "mouthUpperUp": 0.25, "mouthLowerDown": 0.3}, description="As in t, d."),
-    Preset("Viseme KK", {"jawOpen": 0.15, **_pair("mouthStretch", 0.15)}, description="As in k, g."),
+    Preset("Viseme TH", {"jawOpen": 0.1, "mouthLowerDown": 0.25}, description="As in think, this."),
+    Preset("Viseme DD", {"jawOpen": 0.08, "mouthUpperUp": 0.25, "mouthLowerDown": 0.3}, description="As in t, d."),
+    Preset("Viseme KK", {"jawOpen": 0.17, **_pair("mouthStretch", 0.15)}, description="As in k, g."),
     Preset(
         "Viseme CH",
-        {"mouthFunnel": 0.5, "mouthPucker": 0.3, "jawOpen": 0.025},
+        {"mouthFunnel": 0.5, "mouthPucker": 0.3, "jawOpen": 0.029},
         description="Lips forward, teeth together, as in chin, join, she.",
     ),
     Preset(
@@ -161,21 +161,21 @@ VISEMES = (
             **_pair("mouthFrown", 0.5),
             "mouthLowerDown": 0.6,
             "mouthUpperUp": 0.5,
-            "jawOpen": 0.033,
+            "jawOpen": 0.039,
         },
         description="Teeth together, lips apart, as in s, z.",
     ),
-    Preset("Viseme NN", {**_pair("mouthStretch", 0.15), "jawOpen": 0.15}, description="As in n, l."),
-    Preset("Viseme RR", {"mouthFunnel": 0.35, "mouthPucker": 0.25, "jawOpen": 0.06}, description="As in red."),
-    Preset("Viseme AA", {"jawOpen": 0.37}, description="As in car."),
-    Preset("Viseme E", {"jawOpen": 0.25, **_pair("mouthStretch", 0.5)}, description="As in bed."),
+    Preset("Viseme NN", {**_pair("mouthStretch", 0.15), "jawOpen": 0.17}, description="As in n, l."),
+    Preset("Viseme RR", {"mouthFunnel": 0.35, "mouthPucker": 0.25, "jawOpen": 0.08}, description="As in red."),
+    Preset("Viseme AA", {"jawOpen": 0.44}, description="As in car."),
+    Preset("Viseme E", {"jawOpen": 0.29, **_pair("mouthStretch", 0.5)}, description="As in bed."),
     Preset(
         "Viseme IH",
-        {**_pair("mouthStretch", 0.5), **_pair("mouthFrown", 0.12), "jawOpen": 0.23},
+        {**_pair("mouthStretch", 0.5), **_pair("mouthFrown", 0.12), "jawOpen": 0.27},
         description="As in tip, see.",
     ),
-    Preset("Viseme OH", {"mouthFunnel": 0.8, "jawOpen": 0.17}, description="As in toe."),
-    Preset("Viseme OU", {"mouthPucker": 0.9, "mouthFunnel": 0.2, "jawOpen": 0.07}, description="As in book, you."),
+    Preset("Viseme OH", {"mouthFunnel": 0.8, "jawOpen": 0.2}, description="As in toe."),
+    Preset("Viseme OU", {"mouthPucker": 0.9, "mouthFunnel": 0.2, "jawOpen": 0.09}, description="As in book, you."),
 )
 
 # For bundles that can turn the eyes. Sides are the subject's, as in the controls' names.

@@ -50,7 +50,7 @@ CONTROL_POSES: dict[str, ControlPose] = {
     "browDownRight": ControlPose(targets={"eyebrows-right-down": 1.5}),
     "browOuterUpLeft": ControlPose(targets={"eyebrows-left-extern-up": 1.6, "eyebrows-left-up": 1.0}),
     "browOuterUpRight": ControlPose(targets={"eyebrows-right-extern-up": 1.6, "eyebrows-right-up": 1.0}),
-    "jawOpen": ControlPose(units={"JawDrop": 1.78, "UpperLipUp": 0.55}),
+    "jawOpen": ControlPose(units={"JawDrop": 1.51, "UpperLipUp": 0.47}),
     "jawLeft": ControlPose(units={"ChinLeft": 1.0}),
     "jawRight": ControlPose(units={"ChinRight": 1.0}),
     "mouthSmileLeft": ControlPose(units={"MouthLeftPullUp": 0.9, "MouthLeftPullSide": 0.4, "LeftCheekUp": 0.4}),
@@ -199,7 +199,7 @@ def sample_expression(
             for name, weight in chosen.items():
                 if not any(part in name for part in _PRESET_PARTS_LEFT_OUT):
                     units[name] = strength * weight
-        maybe(0.55, "jawOpen", 1.0, 2.4, scale=0.82)
+        maybe(0.55, "jawOpen", 1.0, 2.4, scale=0.97)
         pair(0.35, "mouthSmile")
         pair(0.1, "mouthFrown")
         pair(0.12, "mouthStretch")
@@ -279,7 +279,7 @@ def _smile_for_the_camera(
     else:  # lips closed
         targets["mouth-corner-puller"] = 0.8 * width
     if parted < 0.75 and rng.random() < 0.45:
-        controls["jawOpen"] = 0.82 * smile * float(rng.beta(1.2, 4.0))
+        controls["jawOpen"] = 0.97 * smile * float(rng.beta(1.2, 4.0))
     units["NasolabialDeepener"] = smile * float(rng.uniform(0.0, 0.8))
 
 
