@@ -278,21 +278,46 @@ class _Problem:
 def _bounded_step(jacobian: Array, residual: Array, step: Array, costs: Array, low: Array, high: Array) -> Array:
     """Return the step between the bounds that minimises |residual after it|² + |costs · step|².
 
-    Unknowns that would leave their bounds are held there, and the others are solved again.
+    Unknowns that would leave their bounds are held there, and the others are solved again; then those that would
+    rather come back are let go, one after the other (Stark, Parker, "Bounded-Variable Least-Squares", 1995).
     """
-    constant = residual - jacobian @ step
+    square = jacobian.T @ jacobian + np.diag(costs**2)
+    linear = jacobian.T @ (residual - jacobian @ step)
     held = np.zeros(len(step), bool)
     found = step.copy()
-    for _ in range(len(step) + 1):
+
+    def solved() -> Array:
         free = ~held
-        some = jacobian[:, free]
-        known = constant + jacobian[:, held] @ found[held]
-        found[free] = np.linalg.solve(some.T @ some + np.diag(costs[free] ** 2), -some.T @ known)
-        beyond = free & ((found < low) | (found > high))
+        best = found.copy()
+        known = linear[free] + square[np.ix_(free, held)] @ found[held]
+        best[free] = np.linalg.solve(square[np.ix_(free, free)], -known)
+        return best
+
+    for _ in range(len(step) + 1):
+        found = solved()
+        beyond = ~held & ((found < low) | (found > high))
         if not beyond.any():
             break
         found = np.clip(found, low, high)
         held |= beyond
+    for _ in range(2 * len(step)):
+        slope = square @ found + linear
+        gain = np.where(found <= low, -slope, slope) * (held & (low < high))
+        if not len(gain) or gain.max() < 1e-9 * np.abs(linear).max():
+            break
+        held[gain.argmax()] = False
+        while True:
+            way = solved() - found
+            beyond = ~held & ((found + way < low) | (found + way > high))
+            if not beyond.any():
+                found = found + way
+                break
+            # As far as the first of them may go.
+            room = np.where(way < 0.0, low - found, high - found)[beyond] / way[beyond]
+            first = np.flatnonzero(beyond)[room.argmin()]
+            found = found + max(float(room.min()), 0.0) * way
+            found[first] = low[first] if way[first] < 0.0 else high[first]
+            held[first] = True
     return found
 
 

@@ -14,7 +14,7 @@ from lpmm_runtime.channels import param_name
 from lpmm_runtime.engine import Engine
 from lpmm_runtime.face_handles import HANDLES, Handle, Pull, handle_place, handles_of
 from lpmm_runtime.frame import RigModel, evaluate_params
-from lpmm_runtime.landmark_drag import Pose, placed_landmarks, solve_pulls
+from lpmm_runtime.landmark_drag import Pose, _bounded_step, placed_landmarks, solve_pulls
 from lpmm_runtime.portrait import read_image
 from lpmm_runtime.presets import Preset
 
@@ -184,3 +184,19 @@ def test_handles_go_where_the_generator_draws_them(
     inner = slice(17, 68)  # A jaw line is where the cheek ends for the eye, another place when the head turns.
     seen, told = (drawn[1] - drawn[0])[inner], (placed[1] - placed[0])[inner]
     assert np.linalg.norm(told - seen, axis=1).mean() < share * np.linalg.norm(seen, axis=1).mean()
+
+
+def test_a_bounded_step_is_the_best_there_is() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        count, rows = int(rng.integers(1, 9)), int(rng.integers(1, 30))
+        jacobian, residual = rng.normal(size=(rows, count)), rng.normal(size=rows) * 3
+        # Two that do nearly the same: all leave their bounds at first, and one must come back.
+        jacobian[:, 0] = jacobian[:, -1] + 0.05 * rng.normal(size=rows)
+        low, high = -rng.random(count) * (rng.random(count) < 0.6), rng.random(count)
+        costs = np.full(count, 0.3)
+        step = _bounded_step(jacobian, residual, np.zeros(count), costs, low, high)
+        assert (step >= low).all() and (step <= high).all()
+        # The sum of squares falls in no direction that the bounds leave open.
+        slope = jacobian.T @ (jacobian @ step + residual) + costs**2 * step
+        assert slope[step > low].max(initial=0.0) < 1e-6 and slope[step < high].min(initial=0.0) > -1e-6
