@@ -272,6 +272,7 @@ def turned(eye: Eye, patch: Array, shift: Array, way: Opening) -> Array:
     eyeball = _mixed(eye.white, moved, eye.over_iris(eye.iris + shift))
     made = np.full_like(eye.u, min(far / _GONE, 1.0))
     if wider:
-        # Where a lid's edge was there is eyeball now.
-        made = np.maximum(made, 1.0 - eye.between_lids(-min(way.rise, _LID_EDGE), -min(way.sink, _LID_EDGE)))
+        # Where a lid's edge was there is eyeball now: the more, the further it has gone.
+        bared = 1.0 - eye.between_lids(-min(way.rise, _LID_EDGE), -min(way.sink, _LID_EDGE))
+        made = np.maximum(made, min((way.rise + way.sink) / _LID_EDGE, 1.0) * bared)
     return _mixed(patch, eyeball, made * eye.between_lids(way.rise, way.sink))

@@ -107,6 +107,14 @@ def test_lids_that_open_wider_bare_the_whole_iris_and_eye_white() -> None:
     assert np.abs(wide[seen] - patch[seen]).max() < 0.02
 
 
+def test_lids_that_open_by_next_to_nothing_bare_next_to_nothing() -> None:
+    picture, landmarks = face()
+    eye = eyes_of(picture, landmarks)[0]
+    patch = picture[eye.rows, eye.columns]
+    bared = turned(eye, patch, np.zeros(2, np.float32), Opening(rise=1e-5))
+    assert np.abs(bared - patch).max() < 2e-3
+
+
 def test_at_rest_nothing_moves_and_readings_noise_is_not_followed() -> None:
     picture, landmarks = face()
     eye, _ = eyes_of(picture, landmarks)
