@@ -98,7 +98,7 @@ def crop_at(photo: Pixels, square: CropSquare, side: int) -> Array:
 
 
 def portrait_crop(photo: Pixels, square: CropSquare, side: int) -> Array:
-    """Return the crop that frames are drawn of, as `crop_at` does, but folded at the photo's edge.
+    """Return the crop that frames are drawn of, as `crop_at` does, but folded at the photo's upper edge and its sides.
 
     Hair that the photo cuts off goes on as hair when the head moves away from the edge. A network that reads faces
     might find one twice there.

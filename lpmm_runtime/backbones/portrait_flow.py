@@ -284,7 +284,7 @@ def _show_teeth(shown: Array, mouth: PortraitMouth, place: Array, target: Array)
     room = 0.1 * float(np.ptp(lips[:, 0])) + 2.0
     low, high = (np.clip(edge, 0, size).astype(int) for edge in (lips.min(axis=0) - room, lips.max(axis=0) + room))
     patch = (slice(low[1], high[1]), slice(low[0], high[0]))
-    if mouth.teeth.any() and shown[patch].size:
+    if shown[patch].size:
         shown[patch] += _looked_up(mouth.teeth, place[patch]) * (1.0 - shown[patch])
 
 
