@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.backbones import Identity, create_backbone
+from lpmm_runtime.backbones.beyond_crop import SURROUNDINGS
 from lpmm_runtime.bundle import Bundle
 from lpmm_runtime.crop import CropSquare
 from lpmm_runtime.errors import ParamsError, PhotoError
 from lpmm_runtime.face_finding import Box, FaceReading, read_face
 from lpmm_runtime.onnx_sessions import Device, OnnxSessions
 from lpmm_runtime.paste import paste
-from lpmm_runtime.portrait import as_batch, as_bytes, crop_at, portrait_crop, resize
+from lpmm_runtime.portrait import as_batch, as_bytes, crop_at, portrait_crop, portrait_surroundings, resize
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -126,6 +127,7 @@ class Engine:
         image = as_batch(crop_at(photo, reading.square, encoder_side))
         pose_latent = self.sessions.run("pose_encoder", {"image": image})["pose_latent"][0]
         crop = portrait_crop(photo, reading.square, min(side, LARGEST_CROP))
+        around = portrait_surroundings(photo, reading.square, len(crop), SURROUNDINGS)
         unit = reading.square.to_unit(reading.landmarks).astype(np.float32)
         irises = None if reading.irises is None else reading.square.to_unit(reading.irises).astype(np.float32)
         yaw, pitch, roll = (float(angle) for angle in self.bundle.rig.controls.head_angles(reading.params))
@@ -139,7 +141,7 @@ class Engine:
             head_angles=(yaw, pitch, roll),
             pose_latent=pose_latent,
             base_offset=self._pose_offset(reading.params),
-            identity=self._backbone.identify(crop, unit, pose_latent, irises),
+            identity=self._backbone.identify(crop, unit, pose_latent, irises, around),
         )
 
     def read_face(self, photo: Pixels, box: Box | None = None, name: str = "photo") -> FaceReading:
@@ -162,7 +164,7 @@ class Engine:
         """Return the frame [H, W, 4] uint8 RGBA; the same inputs give the same bytes on one device.
 
         Colour is not premultiplied and stands over the portrait's own background; alpha is the head's matte where
-        the bundle has one (0 outside the crop), else 255.
+        the bundle has one (0 where it is not known), else 255.
 
         Args:
             params: [k], p, standard deviations; `character.params` is rest on the base PHOTO.
@@ -195,8 +197,9 @@ class Engine:
             return as_bytes(frame)
         photo, square = _scaled(character, size or native)
         frame_size = min(round(square.side), LARGEST_CROP)
-        frame = self._backbone.render(character.identity, latent, frame_size)
-        return paste(photo, square, frame, self._rest_frame(character, frame_size), matte=self.bundle.alpha)
+        frame, beyond = self._backbone.render_with_surroundings(character.identity, latent, frame_size)
+        rest = self._rest_frame(character, frame_size)
+        return paste(photo, square, frame, rest, matte=self.bundle.alpha, beyond=beyond)
 
     def pose_latent_of(
         self,

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lpmm_runtime.backbones.beyond_crop import Strip
 from lpmm_runtime.crop import CropSquare
 from lpmm_runtime.portrait import as_bytes, resize
 
@@ -17,7 +18,9 @@ RAMP = 0.08
 CHANGE_SIDE, CHANGE_REACH = 256, 5
 
 
-def paste(photo: Pixels, square: CropSquare, frame: Array, rest: Array, matte: bool) -> Pixels:
+def paste(
+    photo: Pixels, square: CropSquare, frame: Array, rest: Array, matte: bool, beyond: tuple[Strip, ...] = ()
+) -> Pixels:
     """Return the full picture [H, W, 4] uint8 RGBA.
 
     Where the frame equals the rest frame, the photo's own pixels stand, exactly.
@@ -27,13 +30,16 @@ def paste(photo: Pixels, square: CropSquare, frame: Array, rest: Array, matte: b
         square: the crop, whole pixels, in the photo's pixels.
         frame: [n, n, 4] float32 RGBA in [0, 1]; n may differ from the square's side.
         rest: [n, n, 4], the frame at the photo's own latent.
-        matte: whether alpha is the head's matte (then 0 outside the crop); else alpha is 255.
+        matte: whether alpha is the head's matte (then 0 where nothing is known of it); else alpha is 255.
+        beyond: what changes of the photo beyond the crop, and how, in pixels of the frame.
     """
     height, width = photo.shape[:2]
     side, left, top = round(square.side), round(square.left), round(square.top)
     picture = np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2RGBA), np.uint8)
     if matte:
         picture[..., 3] = 0
+    for strip in beyond:
+        _lay(picture, strip, (top, left), side / len(frame), matte)
     rows = slice(max(top, 0), min(top + side, height))
     columns = slice(max(left, 0), min(left + side, width))
     if rows.start >= rows.stop or columns.start >= columns.stop:
@@ -45,14 +51,36 @@ def paste(photo: Pixels, square: CropSquare, frame: Array, rest: Array, matte: b
         frame = np.clip(resize(frame, side, side), 0.0, 1.0)
     elif np.array_equal(frame[..., :3], rest[..., :3]):
         mask = np.zeros_like(edge)
-    under = np.ascontiguousarray(photo[rows, columns])
+    under = cv2.cvtColor(np.ascontiguousarray(picture[rows, columns]), cv2.COLOR_RGBA2RGB)
     over = cv2.cvtColor(as_bytes(frame[inside]), cv2.COLOR_RGBA2RGB)
     weight = np.ascontiguousarray(mask[inside])
     # blendLinear rounds to the nearest, so that equal pixels stay equal and weight 0 is the photo exactly.
     picture[rows, columns, :3] = cv2.blendLinear(over, under, weight, 1 - weight)
     if matte:
-        picture[rows, columns, 3] = as_bytes(edge[inside] * frame[inside][..., 3])
+        outside = (1.0 - edge[inside]) * picture[rows, columns, 3] / np.float32(255)
+        picture[rows, columns, 3] = as_bytes(edge[inside] * frame[inside][..., 3] + outside)
     return picture
+
+
+def _lay(picture: Pixels, strip: Strip, corner: tuple[int, int], scale: float, matte: bool) -> None:
+    """Draw a strip of a frame over a picture [H, W, 4], in place; `corner` is the crop's (top, left), pixels."""
+    start = [start + round(first * scale) for start, first in zip(corner, (strip.top, strip.left), strict=True)]
+    shape = [round(count * scale) for count in strip.change.shape]
+    # Of the strip, what is on the picture.
+    first = [max(-at, 0) for at in start]
+    last = [min(count, edge - at) for count, edge, at in zip(shape, picture.shape, start, strict=False)]
+    if first[0] >= last[0] or first[1] >= last[1]:
+        return
+    own = (slice(first[0], last[0]), slice(first[1], last[1]))
+    there = (slice(start[0] + first[0], start[0] + last[0]), slice(start[1] + first[1], start[1] + last[1]))
+    colour, change, alpha = (
+        resize(part, shape[1], shape[0])[own] for part in (strip.colour, strip.change, strip.alpha)
+    )
+    under = cv2.cvtColor(np.ascontiguousarray(picture[there]), cv2.COLOR_RGBA2RGB)
+    weight = np.clip(np.ascontiguousarray(change), 0.0, 1.0)
+    picture[(*there, slice(3))] = cv2.blendLinear(as_bytes(np.clip(colour, 0.0, 1.0)), under, weight, 1 - weight)
+    if matte:
+        picture[(*there, 3)] = as_bytes(np.clip(alpha, 0.0, 1.0))
 
 
 def crop_mask(side: int, square: CropSquare, photo_size: tuple[int, int]) -> Array:

@@ -106,6 +106,20 @@ def portrait_crop(photo: Pixels, square: CropSquare, side: int) -> Array:
     return _as_floats(resize(cut_square(photo, whole_square(square), folded=True), side, side))
 
 
+def portrait_surroundings(photo: Pixels, square: CropSquare, side: int, margin: float) -> Array:
+    """Return what `portrait_crop` does with so much about it on every side, in crop sides; last where the photo is.
+
+    Returns:
+        [w, w, 4] float32 in [0, 1], w = side + 2 round(margin · side).
+    """
+    square = whole_square(square)
+    square = CropSquare(square.x, square.y, square.side + 2 * round(margin * square.side))
+    wide = side + 2 * round(margin * side)
+    inside = cut_square(np.full_like(photo[..., :1], 255), square, border=0)
+    picture = np.concatenate([cut_square(photo, square, folded=True), inside], axis=2)
+    return _as_floats(resize(picture, wide, wide))
+
+
 def _as_floats(pixels: NDArray[np.uint8]) -> Array:
     return np.asarray(pixels, np.float32) / np.float32(255)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lpmm_runtime.errors import BundleError
 
 if TYPE_CHECKING:
+    from lpmm_runtime.backbones.beyond_crop import Strip
     from lpmm_runtime.onnx_sessions import OnnxSessions
 
 Array = NDArray[np.float32]
@@ -26,7 +27,14 @@ _CLASSES = {
 class Backbone(Protocol):
     """A generator G with its identity features; built from the sessions of one bundle."""
 
-    def identify(self, crop: Array, landmarks: Array, pose_latent: Array, irises: Array | None = None) -> Identity:
+    def identify(
+        self,
+        crop: Array,
+        landmarks: Array,
+        pose_latent: Array,
+        irises: Array | None = None,
+        around: Array | None = None,
+    ) -> Identity:
         """Return the identity of a portrait, to be cached.
 
         Args:
@@ -35,6 +43,8 @@ class Backbone(Protocol):
             pose_latent: [w] float32, v = E(crop).
             irises: [2, 2] float32, likewise in the unit square, the picture's left one first; None if the bundle's
                 landmark scheme has none.
+            around: [w, w, 4], the same photo with the crop in its middle (`beyond_crop.SURROUNDINGS` on every side), if
+                it is known; 0 in the last where the picture is beyond the photo.
         """
         ...
 
@@ -44,6 +54,12 @@ class Backbone(Protocol):
         Colour is not premultiplied and stands over the portrait's own background; alpha is the head's matte, or 1.
         At the portrait's own latent, and its own size, it is the crop exactly.
         """
+        ...
+
+    def render_with_surroundings(
+        self, identity: Identity, pose_latent: Array, size: int
+    ) -> "tuple[Array, tuple[Strip, ...]]":
+        """Return the frame as `render` does, and what it changes of the photo beyond the crop."""
         ...
 
 

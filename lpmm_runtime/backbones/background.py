@@ -37,58 +37,70 @@ _NEAR_FIRST = 4.0
 _DEPTH_FALL = 0.35
 
 
-def uncovered(alpha: Array) -> Array:
-    """Return [s, s]: 1 where only background is seen of a head with matte `alpha` [s, s], 0 behind and close to it."""
-    reach = max(1, round(_MARGIN * len(alpha)))
-    covered = cv2.dilate(alpha, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
-    return np.clip(1.0 - covered / 0.5, 0.0, 1.0).astype(np.float32)
-
-
-def background_sources(crop: Array, alpha: Array) -> Array | None:
-    """Return how far away, x then y, each place's background is found [128, 128, 2], in sides; None if nowhere.
+def uncovered(alpha: Array, unit: float = 1.0, photo: Array | None = None) -> Array:
+    """Return [s, s]: 1 where only background is seen of a head with matte `alpha` [s, s], 0 behind and close to it.
 
     Args:
-        crop: [s, s, 3] in [0, 1]; alpha: [m, m], the head's matte.
+        unit: the aligned crop's side, as a share of the picture's: below 1 for a picture of more than the crop.
+        photo: [s, s], 0 where the picture is beyond the photo and shows nothing new.
     """
-    side = _SIDES[-1]
+    reach = max(1, round(_MARGIN * unit * len(alpha)))
+    covered = cv2.dilate(alpha, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
+    seen = np.clip(1.0 - covered / 0.5, 0.0, 1.0).astype(np.float32)
+    return seen if photo is None else np.asarray(seen * (photo > 0.5), np.float32)
+
+
+def background_sources(crop: Array, alpha: Array, unit: float = 1.0, photo: Array | None = None) -> Array | None:
+    """Return how far away, x then y, each place's background is found [128 / unit, …, 2], in sides; None if nowhere.
+
+    Args:
+        crop: [s, s, 3] in [0, 1]; alpha: [m, m], the head's matte; unit, photo: see `uncovered`.
+    """
+    sides = [round(_SIDES[0] / unit) * (side // _SIDES[0]) for side in _SIDES]
+    side = sides[-1]
     crop, alpha = resize(crop, side, side), resize(alpha, side, side)
-    hidden = (uncovered(alpha) < 1.0).astype(np.uint8)
-    picture = spread(crop, uncovered(alpha))
+    photo = np.ones_like(alpha) if photo is None else resize(photo, side, side)
+    hidden = (uncovered(alpha, unit) < 1.0).astype(np.uint8)
+    picture = spread(crop, uncovered(alpha, unit, photo))
     rng = np.random.default_rng(0)
     found: _Matches | None = None
-    for size, rounds in zip(_SIDES, _ROUNDS, strict=True):
+    for size, rounds in zip(sides, _ROUNDS, strict=True):
         # A place is hidden as soon as a part of it is.
         hole = cv2.resize(hidden * np.float32(1), (size, size), interpolation=cv2.INTER_AREA) > 0
+        beyond = cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA) < 0.999
         filled = resize(picture, size, size)
-        picture = np.where(hole[..., None], filled, resize(crop, size, size)).astype(np.float32)
+        picture = np.where((hole | beyond)[..., None], filled, resize(crop, size, size)).astype(np.float32)
         # A head that fills the crop leaves no whole patch on coarse scales.
-        found = _Matches.between(hole, rng, found)
+        found = _Matches.between(hole, beyond, rng, found, unit)
         if found is not None:
             for _ in range(rounds):
                 picture = found.improve(picture, hole, rng)
     return found.offsets() / np.float32(side) if found else None
 
 
-def background_plate(crop: Array, alpha: Array, sources: Array | None = None) -> Array:
+def background_plate(
+    crop: Array, alpha: Array, sources: Array | None = None, unit: float = 1.0, photo: Array | None = None
+) -> Array:
     """Return the background [s, s, 3]: the crop's own outside the head, behind it what `sources` point to.
 
     Args:
         crop: [s, s, 3] in [0, 1]; alpha: [s, s], the head's matte; sources: `background_sources` of the portrait, or
-            None: the colours around, spread.
+            None: the colours around, spread; unit, photo: see `uncovered`.
     """
-    seen = uncovered(alpha)
+    seen = uncovered(alpha, unit, photo)
     if sources is None:
         return np.clip(spread(crop, seen), 0.0, 1.0)
     size = len(crop)
     # Patches reach over what is seen, too.
     around = np.abs(sources).max(axis=-1) > 0.0
     around = cv2.resize(around.astype(np.float32), (size, size), interpolation=cv2.INTER_NEAREST)
-    made_up = _made_up(crop, cv2.max(around, 1.0 - seen), sources)
+    behind = 1.0 - (seen if photo is None else uncovered(alpha, unit))
+    made_up = _made_up(crop, cv2.max(around, behind), sources)
     # Patches are like what is next to the head, not the same: they take its light (Perez et al., "Poisson Image
     # Editing", 2003, by coarser scales instead of a solver).
     made_up += spread(crop - made_up, seen * around)
     # Right beside what is seen its colours go on, whatever the patches say: a matte's soft edge shows little more.
-    hidden = cv2.distanceTransform((seen < 1.0).astype(np.uint8), cv2.DIST_L2, 5) / np.float32(_BESIDE * size)
+    hidden = cv2.distanceTransform((seen < 1.0).astype(np.uint8), cv2.DIST_L2, 5) / np.float32(_BESIDE * unit * size)
     beside = np.clip(1.0 - hidden, 0.0, 1.0)[..., None]
     made_up += beside * (spread(crop, seen) - made_up)
     return np.clip(crop + (1.0 - seen[..., None]) * (made_up - crop), 0.0, 1.0).astype(np.float32)
@@ -134,16 +146,16 @@ def _everywhere(words: Array, picture: Array) -> Array:
     return np.ascontiguousarray(np.broadcast_to(words[..., None], picture.shape))
 
 
-def head_colours(crop: Array, alpha: Array) -> Array:
+def head_colours(crop: Array, alpha: Array, unit: float = 1.0) -> Array:
     """Return the crop [s, s, 3] with the head's colours going on beyond its edge, so that no background moves with it.
 
     An edge pixel stays as it is where it is nearer to the head's colours further in than to the background's further
     out: hair does, a matte's error does not.
 
     Args:
-        crop: [s, s, 3] in [0, 1]; alpha: [s, s], the head's matte.
+        crop: [s, s, 3] in [0, 1]; alpha: [s, s], the head's matte; unit: see `uncovered`.
     """
-    reach = max(1, round(_EDGE * len(crop)))
+    reach = max(1, round(_EDGE * unit * len(crop)))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     inner, outer = cv2.erode(alpha, kernel), 1.0 - cv2.dilate(alpha, kernel)
     if inner.max() < 1.0 or outer.max() < 1.0:
@@ -187,6 +199,7 @@ class _Matches:
         sources: [m, 2], where patches are all visible; source_number: [s, s], likewise.
         best: [n], rows of `sources`.
         weight: [n], what a place's word counts.
+        unit: see `uncovered`.
     """
 
     side: int
@@ -196,15 +209,24 @@ class _Matches:
     source_number: Places
     best: Places
     weight: Array
+    unit: float
 
     @classmethod
-    def between(cls, hole: Mask, rng: np.random.Generator, coarser: "_Matches | None") -> "_Matches | None":
-        """Return matches for a `hole` [s, s], random ones or those of half the side; None if nothing is visible."""
+    def between(
+        cls, hole: Mask, beyond: Mask, rng: np.random.Generator, coarser: "_Matches | None", unit: float
+    ) -> "_Matches | None":
+        """Return matches for a `hole` [s, s], random ones or those of half the side; None if nothing is visible.
+
+        What is `beyond` [s, s] the photo is no source.
+        """
         side = len(hole)
-        near = cv2.dilate(hole.astype(np.uint8), np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)) > 0
+        near, unknown = (
+            cv2.dilate(mask.astype(np.uint8), np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)) > 0
+            for mask in (hole, hole | beyond)
+        )
         whole = np.zeros_like(near)
         whole[_REACH:-_REACH, _REACH:-_REACH] = True
-        places, sources = np.argwhere(near & whole), np.argwhere(~near & whole)
+        places, sources = np.argwhere(near & whole), np.argwhere(~unknown & whole)
         if not len(sources) or not len(places):
             return None
         best = rng.integers(len(sources), size=len(places))
@@ -215,7 +237,8 @@ class _Matches:
             best = np.where(known >= 0, known, best)
         depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5)[tuple(places.T)]
         weight = np.exp(-_DEPTH_FALL * depth) + 1e-3
-        return cls(side, places, _numbered(places, side), sources, source_number, best, weight.astype(np.float32))
+        numbers = _numbered(places, side), source_number
+        return cls(side, places, numbers[0], sources, numbers[1], best, weight.astype(np.float32), unit)
 
     def improve(self, picture: Array, hole: Mask, rng: np.random.Generator) -> Array:
         """Search for better matches, and return the picture [s, s, 3] with its hole painted by them."""
@@ -254,7 +277,7 @@ class _Matches:
         return np.pad(inner, ((_REACH, _REACH), (_REACH, _REACH), (0, 0)), mode="edge")
 
     def _cost(self, wanted: Array, offered: Array, rows: Places, candidate: Places) -> Array:
-        way = (self.sources[candidate] - self.places[rows]) / self.side
+        way = (self.sources[candidate] - self.places[rows]) / (self.unit * self.side)
         far = _FAR * (way**2).sum(axis=1) + _FROM_BELOW * np.maximum(way[:, 0], 0.0) ** 2
         unlike = ((wanted[rows] - offered[candidate]) ** 2).sum(axis=1)
         return np.asarray(unlike + far * wanted.shape[1], np.float32)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.backbones.background import background_plate, background_sources
+from lpmm_runtime.backbones.beyond_crop import Strip
 from lpmm_runtime.errors import BundleError
 from lpmm_runtime.onnx_sessions import OnnxSessions
 from lpmm_runtime.portrait import as_batch, resize
@@ -51,7 +52,14 @@ class ImageBackbone:
                 raise BundleError(f"{sessions.bundle.graph('generator')}: has no output {name!r}")
         self._sessions = sessions
 
-    def identify(self, crop: Array, landmarks: Array, pose_latent: Array, irises: Array | None = None) -> ImageIdentity:
+    def identify(
+        self,
+        crop: Array,
+        landmarks: Array,
+        pose_latent: Array,
+        irises: Array | None = None,
+        around: Array | None = None,
+    ) -> ImageIdentity:
         """See `Backbone.identify`."""
         names = self._sessions.input_names("identity_encoder")
         feeds: dict[str, Array] = {"landmarks": landmarks[None], "pose_latent": pose_latent[None]}
@@ -85,6 +93,12 @@ class ImageBackbone:
             lacking = crop - resize(np.ascontiguousarray(identity.rest[..., :3]), size, size)
             frame[..., :3] += np.float32(kept) * lacking
         return np.clip(frame, 0.0, 1.0)
+
+    def render_with_surroundings(
+        self, identity: ImageIdentity, pose_latent: Array, size: int
+    ) -> tuple[Array, tuple[Strip, ...]]:
+        """See `Backbone.render_with_surroundings`; this generator says nothing of what is beyond the crop."""
+        return self.render(identity, pose_latent, size), ()
 
     def _paint(self, features: dict[str, Array], pose_latent: Array) -> tuple[Array, Array]:
         """Return the generator's image [z, z, 3] and matte [z, z], 1 throughout where it gives none."""

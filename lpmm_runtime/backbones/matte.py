@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The portrait's matte, settled by its colours where the network is in doubt: GrabCut between its sure parts."""
+"""The portrait's matte, settled by its colours where the network is in doubt: GrabCut between its sure parts.
+
+Hair that the network missed is told by what is near it: it is like the head close by, and unlike what is behind.
+"""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lpmm_runtime.backbones.pixel_maps import ramp
 from lpmm_runtime.portrait import resize
 
 Array = NDArray[np.float32]
@@ -18,6 +22,18 @@ _HEAD = 0.8
 _ROUNDS = 4
 # Of a hard cut, pixels of 256: hair is never as sharp.
 _SOFTNESS = 1.2
+# What is drawn has less doubt than the networks: below the first it is background, above the second head.
+_BEHIND, _DRAWN = 0.15, 0.75
+# So far, in pixels of 128, their matte is blurred: its edge is a step in most places.
+_ROUND = 1.0
+
+# Missed hair lies so far from the head, in pixels of 128, and is compared with what is so far from it, at such steps.
+_MISSED, _NEAR, _STEP = 12, (14, 28), (2, 4)
+# It differs from the head's nearest colour by less than the first, and by less than that share of what it differs from
+# the background's; less than the third is noise.
+_LIKE, _SHARE, _NOISE = 0.12, 0.6, 0.01
+# What was found may have more beside it.
+_LOOKS = 2
 
 
 def settled_matte(crop: Array, alpha: Array) -> Array:
@@ -28,8 +44,7 @@ def settled_matte(crop: Array, alpha: Array) -> Array:
     """
     wide = cv2.resize(alpha, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
     doubt = ((wide > _SURELY_BEHIND) & (wide < _SURELY_HEAD)).astype(np.uint8)
-    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _REACH + 1, 2 * _REACH + 1))
-    open_part = cv2.dilate(doubt, ellipse) > 0
+    open_part = cv2.dilate(doubt, _ellipse(_REACH)) > 0
     head = wide > 0.5
     # GrabCut needs sure pixels of both kinds to learn their colours from.
     if not ((head & ~open_part).any() and (~head & ~open_part).any() and open_part.any()):
@@ -45,3 +60,69 @@ def settled_matte(crop: Array, alpha: Array) -> Array:
     settled = np.where(wide > _HEAD, np.maximum(settled, wide), settled)
     side = len(alpha)
     return np.asarray(cv2.resize(settled, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def regained_matte(picture: Array, alpha: Array, lowest: float) -> Array:
+    """Return the matte [m, m] with what is near the head, looks like it and does not look like what is behind.
+
+    Args:
+        picture: [s, s, 3] in [0, 1]; alpha: [m, m] in [0, 1], 128 pixels a crop; lowest: how far down to look, as a
+            share of the picture's height: clothes stay.
+    """
+    small = cv2.GaussianBlur(np.asarray(resize(picture, *alpha.shape), np.float32), (0, 0), 0.7)
+    for _ in range(_LOOKS):
+        alpha = _regained(small, alpha, lowest)
+    return alpha
+
+
+def _regained(picture: Array, alpha: Array, lowest: float) -> Array:
+    own = (decided(alpha) > 0.5).astype(np.uint8)
+    around = cv2.dilate(own, _ellipse(_MISSED))
+    inner, outer = cv2.erode(own, _ellipse(2)) > 0, around == 0
+    candidates = around > own
+    candidates[round(lowest * len(alpha)) :] = False
+    places = np.argwhere(candidates)
+    if not (len(places) and inner.any() and outer.any()):
+        return alpha
+    head = _nearest_colour(picture, places, inner, _NEAR[0], _STEP[0])
+    behind = np.minimum(
+        _nearest_colour(picture, places, outer, _NEAR[0], _STEP[0]),
+        _nearest_colour(picture, places, outer, _NEAR[1], _STEP[1]),
+    )
+    found = np.zeros_like(own)
+    found[tuple(places.T)] = (head < _LIKE) & (head < _SHARE * behind - _NOISE)
+    grown = cv2.morphologyEx(
+        cv2.morphologyEx(found | own, cv2.MORPH_OPEN, _ellipse(1)) | own, cv2.MORPH_CLOSE, _ellipse(2)
+    )
+    # All around a head its soft edge is like it, too: that is known.
+    more = cv2.morphologyEx(grown & candidates.astype(np.uint8), cv2.MORPH_OPEN, _ellipse(1))
+    _, parts = cv2.connectedComponents(more | own, connectivity=4)
+    more &= np.isin(parts, np.unique(parts[own > 0])).astype(np.uint8)
+    return cv2.max(alpha, cv2.GaussianBlur(more.astype(np.float32), (0, 0), 0.5 * _SOFTNESS))
+
+
+def _nearest_colour(
+    picture: Array, places: NDArray[np.int64], among: NDArray[np.bool_], reach: int, step: int
+) -> Array:
+    """Return how far each place's colour is from the nearest one `among` those within reach [n]; 9 where none is."""
+    ways = np.mgrid[-reach : reach + 1 : step, -reach : reach + 1 : step].reshape(2, -1).T
+    ways = ways[np.hypot(*ways.T) <= reach]
+    padded = np.pad(picture, ((reach, reach), (reach, reach), (0, 0)))
+    valid = np.pad(among, reach)
+    rows, columns = (places[:, axis, None] + ways[None, :, axis] + reach for axis in (0, 1))
+    unlike = np.linalg.norm(padded[rows, columns] - picture[tuple(places.T)][:, None], axis=-1)
+    return np.asarray(np.where(valid[rows, columns], unlike, 9.0).min(axis=1), np.float32)
+
+
+def _ellipse(reach: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)), np.uint8)
+
+
+def rounded(alpha: Array) -> Array:
+    """Return a matte of 128² whose edge has no steps when it is enlarged."""
+    return np.asarray(cv2.GaussianBlur(alpha, (0, 0), _ROUND), np.float32)
+
+
+def decided(alpha: Array) -> Array:
+    """Return a matte with less doubt: half-seen heads over a made-up background look like ghosts."""
+    return ramp(alpha, _BEHIND, _DRAWN)

@@ -3,6 +3,7 @@
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,3 +27,19 @@ def ramp(value: NDArray[np.floating], low: float, high: float) -> Array:
     smooth *= t
     smooth *= t
     return np.asarray(smooth, np.float32)
+
+
+def enlarged_part(small: Array, part: tuple[slice, slice], size: int) -> Array:
+    """Return a part (rows, columns) of what a small picture [n, n] or [n, n, c ≤ 4] is when enlarged to a size."""
+    scale = len(small) / size
+    rows, columns = part
+    # OpenCV's pixels are at whole numbers, their edges at halves.
+    way = np.array([[scale, 0, (columns.start + 0.5) * scale - 0.5], [0, scale, (rows.start + 0.5) * scale - 0.5]])
+    shape = (columns.stop - columns.start, rows.stop - rows.start)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(small, way, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def around(amount: Array) -> Array:
+    """Return a map of 128² (or as coarse a one) grown by two pixels and made smooth."""
+    return np.asarray(cv2.GaussianBlur(cv2.dilate(amount, np.ones((5, 5), np.uint8)), (0, 0), 1.5), np.float32)

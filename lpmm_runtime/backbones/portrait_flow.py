@@ -14,6 +14,17 @@ from numpy.typing import NDArray
 
 from lpmm_runtime import landmarks68
 from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours
+from lpmm_runtime.backbones.beyond_crop import (
+    Strip,
+    Surroundings,
+    WideCanvas,
+    carried_on,
+    crop_alone,
+    strips_beyond,
+    surroundings,
+    wide_canvas,
+    within_crop,
+)
 from lpmm_runtime.backbones.closing_lid import Lid, close_lids, portrait_lids
 from lpmm_runtime.backbones.gaze_layer import Eye, gaze_shift, portrait_eyes, turned
 from lpmm_runtime.backbones.head_detail import head_detail, skin_grain
@@ -27,9 +38,9 @@ from lpmm_runtime.backbones.lid_layer import (
     source_lids,
     with_given_way,
 )
-from lpmm_runtime.backbones.matte import settled_matte
+from lpmm_runtime.backbones.matte import decided, regained_matte, rounded, settled_matte
 from lpmm_runtime.backbones.mouth_layer import PortraitMouth, draw_mouth, portrait_mouth
-from lpmm_runtime.backbones.pixel_maps import pixels, ramp
+from lpmm_runtime.backbones.pixel_maps import around, pixels, ramp
 from lpmm_runtime.backbones.turned_side import show_detail, turned_side
 from lpmm_runtime.errors import BundleError
 from lpmm_runtime.onnx_sessions import OnnxSessions
@@ -54,10 +65,6 @@ _TURNED = (6e-4, 1.5e-3), (0.1, 0.3)
 # Where the networks are as sure as the second that the portrait shows a place, it does: what they mix in for safety's
 # sake everywhere greys teeth and flattens a face as soon as it moves. Below the first they are believed.
 _DOUBTED, _SHOWN = 0.78, 0.92
-# The networks' doubt about the matte: below the first it is background, above the second head.
-_SURELY_BEHIND, _SURELY_HEAD = 0.15, 0.75
-# So far, in pixels of 128, their matte is blurred: its edge is a step in most places.
-_ROUND = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +73,8 @@ class Canvas:
 
     Attributes:
         crop: [s, s, 3]; alpha: [s, s], its matte; plate: [s, s, 3], the background.
-        head: [s, s, 3], the crop with the head's colours going on beyond its edge: what was behind does not come along.
+        wide: what goes on beyond the crop; its head, the crop with the head's colours going on beyond the head's edge,
+            is what moves: what was behind does not come along.
         detail: [s, s] each, what is fine in it, going on beyond its edge, and what is fine in its skin.
         mouth, eyes, lids: what is drawn anew.
     """
@@ -74,7 +82,7 @@ class Canvas:
     crop: Array
     alpha: Array
     plate: Array
-    head: Array
+    wide: WideCanvas
     detail: tuple[Array, Array]
     mouth: PortraitMouth
     eyes: tuple[Eye | None, Eye | None]
@@ -85,7 +93,8 @@ class Canvas:
 class PortraitFlowIdentity:
     """The crop [H, H, 3], its landmarks [68, 2] (unit square), the encoder's features, the crop's own latent [w].
 
-    Irises are where they were read, [2, 2], or None; `sources` say what is behind the head (`background_sources`).
+    Irises are where they were read, [2, 2], or None; `sources` say what is behind the head (`background_sources`), of
+    one that goes on beyond the crop `around` does.
 
     `canvases` caches one canvas: a character is shown at one size for long.
     """
@@ -96,6 +105,7 @@ class PortraitFlowIdentity:
     pose_latent: Array
     irises: Array | None = None
     sources: Array | None = None
+    around: Surroundings | None = None
     canvases: dict[int, Canvas] = field(default_factory=dict, repr=False)
 
 
@@ -117,7 +127,12 @@ class PortraitFlowBackbone:
         self._sessions = sessions
 
     def identify(
-        self, crop: Array, landmarks: Array, pose_latent: Array, irises: Array | None = None
+        self,
+        crop: Array,
+        landmarks: Array,
+        pose_latent: Array,
+        irises: Array | None = None,
+        around: Array | None = None,
     ) -> PortraitFlowIdentity:
         """See `Backbone.identify`."""
         side = self._sessions.image_side("identity_encoder")
@@ -130,55 +145,80 @@ class PortraitFlowBackbone:
             },
         )
         alpha = settled_matte(crop, features["source_alpha"][0, 0])
-        features["source_alpha"] = alpha[None, None]
         # The encoder looks at eyes and mouth again.
         own = features["source_landmarks"][0]
-        return PortraitFlowIdentity(crop, own, features, pose_latent, irises, background_sources(crop, _decided(alpha)))
+        chin, known, sources = float(own[8, 1]), None, None
+        if around is None:
+            alpha = regained_matte(crop, alpha, chin)
+            sources = background_sources(crop, decided(alpha))
+        else:
+            known = surroundings(around, crop, alpha, chin)
+            alpha = np.ascontiguousarray(within_crop(known.alpha))
+        features["source_alpha"] = alpha[None, None]
+        return PortraitFlowIdentity(crop, own, features, pose_latent, irises, sources, known)
 
     def render(self, identity: PortraitFlowIdentity, pose_latent: Array, size: int) -> Array:
         """See `Backbone.render`."""
+        return self._render(identity, pose_latent, size, beyond=False)[0]
+
+    def render_with_surroundings(
+        self, identity: PortraitFlowIdentity, pose_latent: Array, size: int
+    ) -> tuple[Array, tuple[Strip, ...]]:
+        """See `Backbone.render_with_surroundings`."""
+        return self._render(identity, pose_latent, size, beyond=True)
+
+    def _render(
+        self, identity: PortraitFlowIdentity, pose_latent: Array, size: int, *, beyond: bool
+    ) -> tuple[Array, tuple[Strip, ...]]:
         canvas = identity.canvases.get(size)
         if canvas is None:
             canvas = _canvas(identity, size)
             identity.canvases.clear()
             identity.canvases[size] = canvas
+        own_alpha = identity.features["source_alpha"][0, 0]
         if np.array_equal(pose_latent, identity.pose_latent):
-            return np.dstack([canvas.crop, canvas.alpha])
+            known = canvas.wide.alpha
+            strips = strips_beyond(canvas.wide, np.zeros((*known.shape, 2), np.float32), known) if beyond else ()
+            return np.dstack([canvas.crop, canvas.alpha]), strips
         maps = self._sessions.run("generator", {**identity.features, "pose_latent": pose_latent[None]})
-        target, own_alpha, alpha = (
-            maps["landmarks"][0, :68],
-            identity.features["source_alpha"][0, 0],
-            maps["alpha"][0, 0],
-        )
+        target, alpha = maps["landmarks"][0, :68], maps["alpha"][0, 0]
         moving = _moving(identity.landmarks, target, len(alpha))
         light = maps["light"][0].transpose(1, 2, 0) if "light" in maps else None
         if light is not None:
             lit = cv2.resize(moving, light.shape[1::-1], interpolation=cv2.INTER_AREA)
             light = 1.0 + lit[..., None] * (light - 1.0)
-        return _compose(
+        flow = maps["flow"][0].transpose(1, 2, 0) * moving[..., None]
+        wide_flow, wide_alpha = carried_on(canvas.wide, flow, own_alpha + moving * (alpha - own_alpha), target)
+        frame = _compose(
             canvas,
             identity.landmarks,
             target=target,
             irises=maps["landmarks"][0, 68:],
-            flow=maps["flow"][0].transpose(1, 2, 0) * moving[..., None],
+            flow=flow,
             paint=maps["paint"][0].transpose(1, 2, 0),
             mask=1.0 - moving * (1.0 - _trusted(maps["mask"][0, 0])),
-            alpha=own_alpha + moving * (alpha - own_alpha),
+            alpha=np.ascontiguousarray(within_crop(wide_alpha)),
             light=light,
         )
+        return frame, strips_beyond(canvas.wide, wide_flow, wide_alpha, light) if beyond else ()
 
 
 def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
     crop = np.ascontiguousarray(np.clip(resize(identity.crop, size, size), 0.0, 1.0), np.float32)
     # Enlarged exactly as frames' mattes are: where nothing moves the two must not differ.
-    alpha = _decided(_enlarged(_rounded(identity.features["source_alpha"][0, 0])[..., None], size)[..., 0])
+    alpha = decided(_enlarged(rounded(identity.features["source_alpha"][0, 0])[..., None], size)[..., 0])
     eyes = portrait_eyes(crop, identity.landmarks, identity.irises)
-    plate = background_plate(crop, alpha, identity.sources)
+    if identity.around is None:
+        plate, head = background_plate(crop, alpha, identity.sources), head_colours(crop, alpha)
+        wide = crop_alone(head, plate, identity.features["source_alpha"][0, 0])
+    else:
+        wide = wide_canvas(identity.around, crop)
+        middle = slice(wide.margin, wide.margin + size)
+        plate, head = (np.ascontiguousarray(layer[middle, middle]) for layer in (wide.plate, wide.head))
     mouth = portrait_mouth(crop, identity.landmarks)
-    head = head_colours(crop, alpha)
     lids = portrait_lids(crop, identity.landmarks)
     detail = head_detail(head, alpha, identity.landmarks), skin_grain(crop, identity.landmarks)
-    return Canvas(crop, alpha, plate, head, detail, mouth, eyes, lids)
+    return Canvas(crop, alpha, plate, wide, detail, mouth, eyes, lids)
 
 
 def _compose(
@@ -198,7 +238,7 @@ def _compose(
     side = turned_side(flow, alpha, canvas.alpha, target)
     # Apart, for OpenCV is fast on two and three channels, NumPy slow on so few.
     moves, painted = _enlarged(side.flow * np.float32(size), size), _enlarged(paint, size)
-    shown, matte = cv2.split(_enlarged(cv2.merge([mask, _rounded(alpha)]), size))
+    shown, matte = cv2.split(_enlarged(cv2.merge([mask, rounded(alpha)]), size))
     place = np.asarray(cv2.add(moves, pixels(size)), np.float32)
     shifts, ways = _gazes(canvas, target, irises, side.flow)
     opened, target = source_lids(source, target), with_given_way(target, ways)
@@ -210,8 +250,10 @@ def _compose(
             layer[rows, columns] = _looked_up(layer, origin)
         place[rows, columns] = origin + _looked_up(moves, origin)
     _show_teeth(shown, canvas.mouth, place, target)
-    # Hair that the crop cuts off goes on as hair.
-    moved = cv2.remap(canvas.head, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    # Hair that the photo cuts off goes on as hair.
+    margin = canvas.wide.margin
+    from_there = cv2.add(place, (margin, margin, 0.0, 0.0)) if margin else place
+    moved = cv2.remap(canvas.wide.head, from_there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     drawn = _draw_eyeballs(moved, canvas, opened, target, shifts, place)
     show_detail(moved, canvas.detail, side)
     if light is not None:
@@ -219,7 +261,7 @@ def _compose(
     head = _mixed(painted, np.clip(moved, 0.0, 1.0, out=moved), shown)
     drawn += close_lids(head, canvas.lids, opened, target, light)
     draw_mouth(head, canvas.crop, canvas.mouth, source, target, place)
-    matte = _decided(matte)
+    matte = decided(matte)
     change = _change(place, shown, matte, canvas.alpha, light)
     for patch, amount in drawn:
         change[patch] = np.maximum(change[patch], amount)
@@ -299,16 +341,6 @@ def _looked_up(layer: Array, place: Array) -> Array:
     return np.asarray(cv2.remap(layer, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _rounded(alpha: Array) -> Array:
-    """Return a matte of 128² whose edge has no steps when it is enlarged."""
-    return np.asarray(cv2.GaussianBlur(alpha, (0, 0), _ROUND), np.float32)
-
-
-def _decided(alpha: Array) -> Array:
-    """Return a matte with less doubt: half-seen heads over a made-up background look like ghosts."""
-    return ramp(alpha, _SURELY_BEHIND, _SURELY_HEAD)
-
-
 def _enlarged(maps: Array, size: int) -> Array:
     if len(maps) == size:
         return maps.copy()
@@ -332,11 +364,11 @@ def _change(place: Array, shown: Array, matte: Array, alpha: Array, light: Array
         )
     # Where a head was and is no more nothing may move at all.
     bared = cv2.erode(cv2.subtract(covered, inside), np.ones((3, 3), np.uint8))
-    left = ramp(_around(cv2.max(way, cv2.multiply(bared, 4.0 * _LEFT[1]))), *_LEFT)
+    left = ramp(around(cv2.max(way, cv2.multiply(bared, 4.0 * _LEFT[1]))), *_LEFT)
     if light is not None:
         lit = cv2.resize(np.abs(light - 1.0).max(axis=2), covered.shape, interpolation=cv2.INTER_LINEAR)
         amount = cv2.max(amount, cv2.multiply(lit, covered, scale=_LIGHT_COUNTS))
-    changed = ramp(_around(amount), _STILL, _MOVED)
+    changed = ramp(around(amount), _STILL, _MOVED)
     # The edge of a head that hardly moves, and what is beside it, need not be made up: no matte is as exact.
     within = cv2.erode(inside, np.ones((5, 5), np.uint8))
     changed = cv2.min(changed, cv2.max(left, within))
@@ -363,7 +395,3 @@ def _moving(source: Array, target: Array, size: int) -> Array:
     low, high = (min(still, share * most) for still, share in (_AT_REST, _ON_THE_MOVE))
     moving = np.maximum(ramp(moves, low, high), np.float32(turned))
     return np.asarray(cv2.resize(moving, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def _around(amount: Array) -> Array:
-    return np.asarray(cv2.GaussianBlur(cv2.dilate(amount, np.ones((5, 5), np.uint8)), (0, 0), 1.5), np.float32)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lpmm_runtime.backbones.background import spread
 from lpmm_runtime.backbones.head_detail import coarse_colours, features_mask, hull_mask
-from lpmm_runtime.backbones.pixel_maps import pixels, ramp
+from lpmm_runtime.backbones.pixel_maps import enlarged_part, pixels, ramp
 
 Array = NDArray[np.float32]
 
@@ -104,13 +104,13 @@ def show_detail(moved: Array, detail: tuple[Array, Array], side: TurnedSide) -> 
     motion = cv2.merge([*cv2.split(side.rigid * np.float32(size)), side.amount, side.skin])
     colours = coarse_colours(moved)
     for part in parts:
-        across, down, amount, skin = cv2.split(_enlarged(motion, part, size))
+        across, down, amount, skin = cv2.split(enlarged_part(motion, part, size))
         place = cv2.add(cv2.merge([across, down]), pixels(size)[part])
         fine = cv2.multiply(_looked_up(detail[0], place), amount)
         if skin.any():
             place = cv2.add(pixels(size)[part], (*(float(way) * size for way in side.shift), 0.0, 0.0))
             cv2.accumulateProduct(_looked_up(detail[1], place), skin, fine)
-        change = cv2.subtract(_enlarged(colours, part, size), moved[part])
+        change = cv2.subtract(enlarged_part(colours, part, size), moved[part])
         cv2.multiply(change, cv2.merge([cv2.add(amount, skin)] * 3), dst=change)
         cv2.add(change, cv2.merge([fine] * 3), dst=change)
         moved[part] += change
@@ -119,17 +119,6 @@ def show_detail(moved: Array, detail: tuple[Array, Array], side: TurnedSide) -> 
 def _looked_up(detail: Array, place: Array) -> Array:
     # Folded, for what the crop cuts off goes on.
     return np.asarray(cv2.remap(detail, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), np.float32)
-
-
-def _enlarged(small: Array, part: tuple[slice, slice], size: int) -> Array:
-    """Return a part of what a small picture [n, n, 3] is when enlarged to a size."""
-    scale = len(small) / size
-    rows, columns = part
-    # OpenCV's pixels are at whole numbers, their edges at halves.
-    way = np.array([[scale, 0, (columns.start + 0.5) * scale - 0.5], [0, scale, (rows.start + 0.5) * scale - 0.5]])
-    shape = (columns.stop - columns.start, rows.stop - rows.start)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(small, way, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _parts(amount: Array, size: int) -> list[tuple[slice, slice]]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lpmm_runtime.backbones.background import background_plate
+from lpmm_runtime.backbones.beyond_crop import crop_alone
 from lpmm_runtime.backbones.mouth_layer import portrait_mouth
 from lpmm_runtime.backbones.portrait_flow import Canvas, _compose
 
@@ -31,9 +32,9 @@ def composed(landmarks: np.ndarray, light: np.ndarray | None) -> tuple[np.ndarra
     alpha = (np.hypot(x - 0.5, y - 0.5) < 0.3).astype(np.float32)
     detail = np.zeros((SIZE, SIZE), np.float32)
     nothing = None, None
-    canvas = Canvas(
-        crop, alpha, background_plate(crop, alpha), crop, detail, portrait_mouth(crop, landmarks), nothing, nothing
-    )
+    plate = background_plate(crop, alpha)
+    wide = crop_alone(crop, plate, alpha)
+    canvas = Canvas(crop, alpha, plate, wide, (detail, detail), portrait_mouth(crop, landmarks), nothing, nothing)
     small = alpha[:: SIZE // MAP, :: SIZE // MAP]
     frame = _compose(
         canvas,

@@ -4,8 +4,8 @@
 import cv2
 import numpy as np
 
-from lpmm_runtime.backbones.matte import settled_matte
-from lpmm_runtime.backbones.portrait_flow import _decided, _enlarged, _rounded
+from lpmm_runtime.backbones.matte import decided, regained_matte, rounded, settled_matte
+from lpmm_runtime.backbones.portrait_flow import _enlarged
 
 
 def portrait() -> tuple[np.ndarray, np.ndarray]:
@@ -52,10 +52,28 @@ def test_an_enlarged_matte_has_no_steps_along_its_edge() -> None:
 
     def unevenness(matte: np.ndarray) -> float:
         """Return how much the edge's distance from the middle varies, in pixels of the small matte."""
-        wide = _decided(_enlarged(matte[..., None], 1024)[..., 0])
+        wide = decided(_enlarged(matte[..., None], 1024)[..., 0])
         (outline,), _ = cv2.findContours((wide > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         return float(np.linalg.norm(outline[:, 0] - 511.5, axis=-1).std()) / 8
 
-    assert unevenness(_rounded(alpha)) < 0.65 * unevenness(alpha)
+    assert unevenness(rounded(alpha)) < 0.65 * unevenness(alpha)
     # Where it is sure it stays so.
-    assert np.abs(_rounded(alpha) - alpha)[np.abs(np.hypot(x, y) - 40.0) > 4.0].max() < 1e-3
+    assert np.abs(rounded(alpha) - alpha)[np.abs(np.hypot(x, y) - 40.0) > 4.0].max() < 1e-3
+
+
+def test_hair_that_is_like_the_head_near_by_is_regained() -> None:
+    crop, truth = portrait()
+    bitten = truth.copy()
+    cv2.circle(bitten, (98, 50), 9, 0.0, -1)
+    regained = regained_matte(crop, bitten, lowest=0.9)
+    lost, found = (np.abs(truth - matte).mean() for matte in (bitten, regained))
+    assert found < 0.2 * lost
+    # Not where clothes would be.
+    assert np.array_equal(regained_matte(crop, bitten, lowest=0.2), bitten)
+
+
+def test_a_background_of_the_heads_colour_does_not_join_it() -> None:
+    crop, truth = portrait()
+    # A plank of the head's colour goes on behind it, to the picture's edge.
+    crop[100:200, 150:] = crop[150, 150]
+    assert np.abs(regained_matte(crop, truth, lowest=0.9) - truth).max() < 0.05

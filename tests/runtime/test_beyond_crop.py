@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A head that rises out of its crop moves as a whole: in the full view no hair stays behind above it."""
+
+import cv2
+import numpy as np
+import pytest
+
+from lpmm_runtime.backbones.beyond_crop import (
+    Strip,
+    Surroundings,
+    carried_on,
+    crop_alone,
+    strips_beyond,
+    surroundings,
+    wide_canvas,
+    within_crop,
+)
+from lpmm_runtime.bundle import DEFAULT_BUNDLE
+from lpmm_runtime.crop import CropSquare
+from lpmm_runtime.engine import Engine
+from lpmm_runtime.frame import evaluate_channels
+from lpmm_runtime.paste import paste
+from lpmm_runtime.portrait import read_image
+
+SIZE, MARGIN = 128, 32
+HAIR, WALL = (0.5, 0.3, 0.15), (0.45, 0.55, 0.7)
+
+
+def scene(top: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A head that rises above its crop to row `top` of 192: the picture [192, 192, 4], the crop and its matte."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((192, 192), np.float32)
+    cv2.ellipse(truth, (96, 96), (40, 96 - top), 0, 0, 360, 1.0, -1)
+    picture = truth[..., None] * np.float32(HAIR) + (1.0 - truth[..., None]) * np.float32(WALL)
+    picture = np.clip(picture + rng.normal(0.0, 0.02, picture.shape), 0.0, 1.0).astype(np.float32)
+    middle = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    return np.dstack([picture, np.ones_like(truth)]), picture[middle].copy(), truth[middle].copy()
+
+
+@pytest.fixture(scope="module")
+def known() -> Surroundings:
+    return surroundings(*scene(), chin=0.9)
+
+
+def face() -> np.ndarray:
+    points = np.full((68, 2), 0.5, np.float32)
+    points[17:27, 1] = 0.45
+    return points
+
+
+def test_the_matte_goes_on_as_the_photo_does(known: Surroundings) -> None:
+    truth = np.zeros((192, 192), np.float32)
+    cv2.ellipse(truth, (96, 96), (40, 84), 0, 0, 360, 1.0, -1)
+    above = np.s_[:MARGIN]
+    assert truth[above].sum() > 500
+    assert np.abs(known.alpha[above] - truth[above]).sum() < 0.15 * truth[above].sum()
+
+
+def test_a_wall_of_the_hairs_colour_is_not_taken_for_hair() -> None:
+    picture, crop, alpha = scene(top=20)
+    picture[:28, :, :3] = HAIR
+    wide = surroundings(picture, crop, alpha, chin=0.9).alpha
+    assert wide[:MARGIN, :40].max() < 0.01 and wide[:MARGIN, -40:].max() < 0.01
+
+
+def test_a_head_within_its_crop_goes_on_nowhere() -> None:
+    wide = surroundings(*scene(top=50), chin=0.9).alpha
+    assert wide[:MARGIN].max() == 0.0 and wide[:, :MARGIN].max() == 0.0
+
+
+def aside(known: Surroundings, shift: float) -> tuple[Strip, ...]:
+    """Return what changes beyond the crop when all of the head goes aside by a share of the crop."""
+    _, crop, alpha = scene()
+    canvas = wide_canvas(known, crop)
+    flow = np.zeros((SIZE, SIZE, 2), np.float32)
+    flow[..., 0] = -shift
+    return strips_beyond(canvas, *carried_on(canvas, flow, np.roll(alpha, round(SIZE * shift), axis=1), face()))
+
+
+def pasted(known: Surroundings, beyond: tuple[Strip, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the photo [192, 192, 3] and the picture [192, 192, 4] with strips about a crop that stays."""
+    _, crop, alpha = scene()
+    photo, frame = (255 * known.picture).astype(np.uint8), np.dstack([crop, alpha])
+    return photo, paste(photo, CropSquare(96.0, 96.0, 128.0), frame, frame, matte=True, beyond=beyond)
+
+
+def test_what_a_head_leaves_above_its_crop_is_background_and_where_it_goes_is_hair(known: Surroundings) -> None:
+    _, picture = pasted(known, aside(known, 0.25))
+    left, arrived = (picture[22:30, columns].reshape(-1, 4) / 255 for columns in (slice(72, 84), slice(116, 140)))
+    assert np.abs(left[:, :3] - WALL).mean() < 0.05 and left[:, 3].max() < 0.1
+    assert np.abs(arrived[:, :3] - HAIR).mean() < 0.05 and arrived[:, 3].min() > 0.9
+
+
+def test_at_rest_the_photo_stands_beyond_the_crop_and_the_matte_goes_on(known: Surroundings) -> None:
+    still = np.zeros((*known.alpha.shape, 2), np.float32)
+    photo, picture = pasted(known, strips_beyond(wide_canvas(known, scene()[1]), still, known.alpha))
+    assert np.array_equal(picture[..., :3], photo)
+    assert picture[24, 96, 3] == 255 and picture[24, 20, 3] == 0
+
+
+def test_a_crop_of_which_no_surroundings_are_known_changes_nothing_beyond() -> None:
+    _, crop, alpha = scene()
+    canvas = crop_alone(crop, crop, alpha)
+    flow, wide = carried_on(canvas, np.full((SIZE, SIZE, 2), 0.1, np.float32), alpha, face())
+    assert strips_beyond(canvas, flow, wide) == ()
+    assert np.array_equal(within_crop(wide), alpha)
+
+
+@pytest.mark.parametrize("way", [(0.0, 0.0), (0.09, 0.0), (0.0, -0.05)])
+@pytest.mark.parametrize("roll", [0.0, 20.0])
+def test_the_flow_goes_on_as_the_head_rolls(way: tuple[float, float], roll: float) -> None:
+    _, _, alpha = scene()
+    turn = np.exp(1j * np.radians(roll)) - 1.0
+    x = (np.arange(-MARGIN, SIZE + MARGIN) + 0.5) / SIZE
+    truth = turn * (x[None, :] + 1j * x[:, None] - (0.5 + 0.8j)) + complex(*way)
+    wide = np.stack([truth.real, truth.imag], axis=-1).astype(np.float32)
+    carried, _ = carried_on(crop_alone(alpha, alpha, alpha), within_crop(wide), alpha, face())
+    assert np.abs(carried - wide)[:MARGIN, MARGIN:-MARGIN].max() < 0.02
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_strips_are_laid_over_what_of_the_photo_they_meet(known: Surroundings, scale: int) -> None:
+    beyond = aside(known, 0.1)
+    assert len(beyond) > 0
+    # A photo that begins within the strips, and a frame that is smaller than the crop.
+    photo = np.full((150 * scale, 150 * scale, 3), 90, np.uint8)
+    frame = np.zeros((SIZE, SIZE, 4), np.float32)
+    picture = paste(photo, CropSquare(*[54.0 * scale] * 2, 128.0 * scale), frame, frame, matte=True, beyond=beyond)
+    rows, columns = np.nonzero((picture[..., :3] != 90).any(axis=-1))
+    assert len(rows) and rows.max() < 124 * scale and columns.max() < 124 * scale
+
+
+def test_a_portraits_hair_rolls_along_above_the_crop(default_engine: Engine) -> None:
+    cleo = default_engine.create_character(read_image(DEFAULT_BUNDLE.parents[1] / "portraits" / "cleo.jpg"))
+    rest, rolled = (
+        default_engine.render(cleo, evaluate_channels(default_engine.bundle.rig, cleo.params, values, {}), view="full")
+        for values in ({}, {"headRoll": 20.0})
+    )
+    top = round(cleo.square.top)
+    rows = slice(top - 20, top)
+    was, now = rest[rows, :, 3] > 200, rolled[rows, :, 3] > 50
+    gone, come = was & ~now, now & (rest[rows, :, 3] == 0)
+    assert was.sum() > 500 and gone.sum() > 200 and come.sum() > 200
+    # What the hair left is as bright as the wall around it, and where it went it is as dark as hair.
+    wall, hair = cleo.photo[rows][rest[rows, :, 3] == 0].mean(), cleo.photo[rows][was].mean()
+    assert rolled[rows, :, :3][gone].mean() > hair + 0.7 * (wall - hair)
+    assert rolled[rows, :, :3][come].mean() < hair + 0.5 * (wall - hair)
