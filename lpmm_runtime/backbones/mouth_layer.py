@@ -21,6 +21,10 @@ _SHOWS = 0.02
 _DARK = np.array([0.17, 0.07, 0.065], np.float32)
 _TONGUE = np.array([0.55, 0.25, 0.24], np.float32)
 _TEETH = np.array([0.93, 0.88, 0.80], np.float32)
+# As wide is the shade between two of a portrait's teeth at most.
+_SHADE = 0.05
+# The shade within a mouth is red.
+_FROM_WITHIN = np.array([0.35, 0.14, 0.10], np.float32)
 # Where the incisors end below the upper lip of a mouth at rest, and how far the arch reaches to either side.
 _INCISORS, _ARCH = 0.042, 0.30
 # Borders between teeth from the middle outwards; the further ones are seen from the side.
@@ -42,13 +46,14 @@ class PortraitMouth:
 
     Attributes:
         inside: [s, s] in [0, 1], what of the mouth's inside the portrait shows.
-        teeth: [s, s] in [0, 1], its teeth.
+        teeth: [s, s] in [0, 1], its teeth; teeth_colour: [3], theirs, or what teeth would be in its light.
         light: [3], how bright white is in its light.
         grey: whether the portrait has no colours.
     """
 
     inside: Array
     teeth: Array
+    teeth_colour: Array
     light: Array
     grey: bool
 
@@ -57,8 +62,30 @@ def portrait_mouth(crop: Array, landmarks: Array) -> PortraitMouth:
     """Return what a portrait [s, s, 3] in [0, 1] says of its mouth; `landmarks` [68, 2] are in the unit square."""
     size = len(crop)
     grey = float(np.ptp(crop.reshape(-1, 3)[:: max(1, size * size // 4096)], axis=1).mean()) < 0.01
-    inside = _shown_inside(crop, landmarks)
-    return PortraitMouth(inside, _teeth(crop, inside, landmarks), _light(crop, landmarks), grey)
+    inside, light = _shown_inside(crop, landmarks), _light(crop, landmarks)
+    if grey:
+        light = np.full(3, light.mean(), np.float32)
+    teeth = _teeth(crop, inside, landmarks)
+    return PortraitMouth(inside, teeth, _teeth_colour(crop, teeth, light, grey), light, grey)
+
+
+def _teeth_colour(crop: Array, teeth: Array, light: Array, grey: bool) -> Array:
+    """Return what teeth are like in full light [3]: some portraits show it."""
+    seen = crop[teeth > 0.9]
+    if len(seen) >= 20:
+        brightness = seen.mean(axis=1)
+        return np.asarray(np.median(seen[brightness >= np.quantile(brightness, 0.6)], axis=0), np.float32)
+    return light * _neutral(_TEETH, grey)
+
+
+def _neutral(colour: Array, grey: bool) -> Array:
+    return np.full(3, colour.mean(), np.float32) if grey else colour
+
+
+def _lit(colour: Array, light: Array, from_within: Array) -> Array:
+    """Return a colour [3] in a light [h, w], and in what comes back from within the mouth where that is missing."""
+    light = light[..., None]
+    return np.asarray(colour * (light + (1.0 - light) * from_within), np.float32)
 
 
 def _light(crop: Array, landmarks: Array) -> Array:
@@ -135,6 +162,10 @@ def _teeth(crop: Array, inside: Array, landmarks: Array) -> Array:
     # What is below the first row is a shine on the lower lip, or teeth that do not move with the skull.
     begun = np.maximum.accumulate(teeth > 0.5, axis=0)
     teeth[np.maximum.accumulate(begun & (teeth < 0.3), axis=0)] = 0.0
+    # The shade between two teeth goes where they go.
+    width = max(1, round(_SHADE * _interocular(landmarks) * size))
+    whole = cv2.morphologyEx(teeth, cv2.MORPH_CLOSE, np.ones((width, 2 * width), np.uint8))
+    teeth = cv2.max(teeth, cv2.min(whole, inside))
     teeth = cv2.GaussianBlur(teeth, (0, 0), max(0.6, 0.004 * size))
     enough = float(_step(np.float32(teeth.sum() / (_interocular(landmarks) * size) ** 2), 0.004, 0.012))
     return np.asarray(enough * np.clip(1.6 * teeth, 0.0, 1.0), np.float32)
@@ -180,10 +211,8 @@ def draw_mouth(
 def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: Array, y: Array, unit: float) -> Array:
     """Return what is behind the lips at the pixels (x, y), [h, w, 3]; landmarks are in pixels."""
     opened = _gap(target) / unit
-    light = mouth.light.mean() if mouth.grey else mouth.light
-    dark, tongue_colour, teeth_colour = (
-        light * (np.full(3, colour.mean(), np.float32) if mouth.grey else colour) for colour in (_DARK, _TONGUE, _TEETH)
-    )
+    dark, tongue_colour = (mouth.light * _neutral(colour, mouth.grey) for colour in (_DARK, _TONGUE))
+    from_within = _neutral(_FROM_WITHIN, mouth.grey)
     corners, lower = target[64] - target[60], target[65:68].mean(axis=0)
     along, below = _frame(x, y, lower, corners, unit)
     above = -below
@@ -204,7 +233,7 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     cover = _step(edge - above, -soft, soft) * _step(edge, 0.0, 0.01)
     lit = 0.8 * (1.0 - 0.6 * (along / _LOWER_ARCH) ** 2) * (1.0 - 0.1 * _between(along, borders, unit))
     lit = np.clip(lit, 0.0, 1.0) * (0.7 + 0.3 * _step(above, -0.02, 0.015))
-    result = _over(result, (0.85 * teeth_colour + 0.15 * tongue_colour) * lit[..., None], cover)
+    result = _over(result, _lit(mouth.teeth_colour, lit, from_within), cover)
     # The upper teeth, in the skull: they move as the nose's base does.
     turned = target[45] - target[36]
     shift = target[list(_NOSE_BASE)].mean(axis=0) - source[list(_NOSE_BASE)].mean(axis=0)
@@ -219,7 +248,7 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     lit = fall * (1.0 - 0.12 * _between(along, _BORDERS, unit)) * (0.76 + 0.24 * _step(below, -0.06, 0.03))
     # Teeth that the portrait shows are better than any that are drawn.
     has_own = float(_step(np.float32(mouth.teeth.sum() / unit**2), 0.004, 0.01))
-    result = _over(result, teeth_colour * lit[..., None], cover * (1.0 - has_own))
+    result = _over(result, _lit(mouth.teeth_colour, lit, from_within), cover * (1.0 - has_own))
     return _over(result, own, shown)
 
 

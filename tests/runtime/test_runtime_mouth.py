@@ -137,3 +137,21 @@ def test_pressed_lips_that_cross_open_nothing() -> None:
     crossed[67] = crossed[61] - (0.0, 0.02)
     outline = inner_lips(crossed)
     assert outline[:, 1].min() > 0.665
+
+
+def test_the_shade_between_two_teeth_goes_with_them() -> None:
+    picture = portrait(0.05)
+    for x in (0.47, 0.53):
+        column = round(x * SIZE)
+        picture[int(0.69 * SIZE) : int(0.72 * SIZE), column : column + 2] = 0.25
+    frame = opened(0.05, 0.15, picture)
+    # The mouth's dark would be seen there.
+    assert frame[int(0.705 * SIZE), round(0.47 * SIZE)] == pytest.approx(0.25, abs=0.15)
+    assert portrait_mouth(picture, face(0.05)).teeth[int(0.705 * SIZE), round(0.47 * SIZE)] > 0.9
+
+
+def test_lower_teeth_take_the_colour_of_the_teeth_that_show() -> None:
+    yellow = portrait(0.05)
+    yellow[np.abs(yellow - TOOTH).max(axis=-1) < 0.06] = (0.85, 0.75, 0.5)
+    white, tinted = (opened(0.05, 0.2, picture)[int(0.87 * SIZE), SIZE // 2] for picture in (portrait(0.05), yellow))
+    assert tinted[2] / tinted[0] < 0.75 * white[2] / white[0]
