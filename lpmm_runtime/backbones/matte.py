@@ -31,7 +31,7 @@ _ROUND = 1.0
 _MISSED, _NEAR, _STEP = 12, (14, 28), (2, 4)
 # It differs from the head's nearest colour by less than the first, and by less than that share of what it differs from
 # the background's; less than the third is noise.
-_LIKE, _SHARE, _NOISE = 0.12, 0.6, 0.01
+_LIKE, _SHARE, _NOISE = 0.12, 0.5, 0.01
 # What was found may have more beside it.
 _LOOKS = 2
 
