@@ -27,6 +27,8 @@ _REACH = 3
 _SEARCHES = 2
 # What a source's distance (in sides, squared) costs in squared colour: near ones first, and clothes do not climb.
 _FAR, _FROM_BELOW = 5.0, 5.0
+# What it costs that other places have taken a source, each: one that is taken again and again is drawn out to a line.
+_OFTEN = 0.2
 # As far as this share of the side behind what is seen its colours are spread.
 _BESIDE = 0.022
 # As far as this share of the side a matte errs about the head's edge.
@@ -243,11 +245,12 @@ class _Matches:
     def improve(self, picture: Array, hole: Mask, rng: np.random.Generator) -> Array:
         """Search for better matches, and return the picture [s, s, 3] with its hole painted by them."""
         wanted, offered = _patches(picture, self.places), _patches(picture, self.sources)
-        cost = self._cost(wanted, offered, np.arange(len(self.places)), self.best)
+        used = _OFTEN * np.bincount(self.best, minlength=len(self.sources)).astype(np.float32)
+        cost = self._cost(wanted, offered, np.arange(len(self.places)), self.best) + used[self.best]
 
         def consider(candidate: Places) -> None:
             rows = np.flatnonzero(candidate >= 0)
-            price = self._cost(wanted, offered, rows, candidate[rows])
+            price = self._cost(wanted, offered, rows, candidate[rows]) + used[candidate[rows]]
             better = price < cost[rows]
             self.best[rows[better]], cost[rows[better]] = candidate[rows[better]], price[better]
 

@@ -256,6 +256,9 @@ def _compose(
     moved = cv2.remap(canvas.wide.head, from_there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     drawn = _draw_eyeballs(moved, canvas, opened, target, shifts, place)
     show_detail(moved, canvas.detail, side)
+    # The networks paint there to make up for the streaks that are gone.
+    mended = cv2.resize(cv2.max(side.amount, side.skin), (size, size), interpolation=cv2.INTER_LINEAR)
+    shown = cv2.add(shown, cv2.multiply(mended, cv2.subtract(1.0, shown)))
     if light is not None:
         cv2.multiply(moved, cv2.resize(light, (size, size), interpolation=cv2.INTER_LINEAR), dst=moved)
     head = _mixed(painted, np.clip(moved, 0.0, 1.0, out=moved), shown)
