@@ -80,7 +80,9 @@ def _regained(picture: Array, alpha: Array, lowest: float) -> Array:
     around = cv2.dilate(own, _ellipse(_MISSED))
     inner, outer = cv2.erode(own, _ellipse(2)) > 0, around == 0
     candidates = around > own
+    # Below there are clothes, and walls of their colour.
     candidates[round(lowest * len(alpha)) :] = False
+    inner[round(lowest * len(alpha)) :] = False
     places = np.argwhere(candidates)
     if not (len(places) and inner.any() and outer.any()):
         return alpha

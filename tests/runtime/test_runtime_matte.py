@@ -77,3 +77,15 @@ def test_a_background_of_the_heads_colour_does_not_join_it() -> None:
     # A plank of the head's colour goes on behind it, to the picture's edge.
     crop[100:200, 150:] = crop[150, 150]
     assert np.abs(regained_matte(crop, truth, lowest=0.9) - truth).max() < 0.05
+
+
+def test_a_wall_of_the_clothes_colour_does_not_join_the_head() -> None:
+    crop, truth = portrait()
+    shoulders = np.zeros((300, 300), np.float32)
+    cv2.ellipse(shoulders, (150, 300), (140, 80), 0, 0, 360, 1.0, -1)
+    wall = (0.6, 0.6, 0.55)
+    crop[shoulders > 0] = wall
+    # The wall beside the neck is like them; further up and aside another colour begins.
+    crop[205:238, 58:84] = wall
+    alpha = np.maximum(truth, cv2.resize(shoulders, (128, 128), interpolation=cv2.INTER_AREA))
+    assert np.abs(regained_matte(crop, alpha, lowest=0.76) - alpha).max() < 0.05
