@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The engine: a bundle's models on one device, characters in, frames out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import cv2
@@ -14,6 +14,7 @@ from lpmm_runtime.bundle import Bundle
 from lpmm_runtime.crop import CropSquare
 from lpmm_runtime.errors import ParamsError, PhotoError
 from lpmm_runtime.face_finding import Box, FaceReading, read_face
+from lpmm_runtime.frame import evaluate_params
 from lpmm_runtime.onnx_sessions import Device, OnnxSessions
 from lpmm_runtime.paste import paste
 from lpmm_runtime.portrait import as_batch, as_bytes, crop_at, portrait_crop, portrait_surroundings, resize
@@ -31,6 +32,7 @@ SMALLEST_FRAME, LARGEST_FRAME = 16, 4096
 LARGEST_PICTURE = 100_000_000
 # A crop below this shows a face of some 36 pixels: there is nothing to animate.
 SMALLEST_CROP = 64
+_BLINK = ("eyeBlinkLeft", "eyeBlinkRight")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +133,7 @@ class Engine:
         unit = reading.square.to_unit(reading.landmarks).astype(np.float32)
         irises = None if reading.irises is None else reading.square.to_unit(reading.irises).astype(np.float32)
         yaw, pitch, roll = (float(angle) for angle in self.bundle.rig.controls.head_angles(reading.params))
-        return Character(
+        character = Character(
             name=name,
             photo=photo.copy(),
             square=reading.square,
@@ -143,6 +145,12 @@ class Engine:
             base_offset=self._pose_offset(reading.params),
             identity=self._backbone.identify(crop, unit, pose_latent, irises, around),
         )
+        rig = self.bundle.rig
+        if not set(_BLINK).issubset(rig.control_names):
+            return character
+        # Eyes are read as further shut than they are, or less: a slider at 1 must close them all the same.
+        blink = self.pose_latent_of(character, evaluate_params(rig, character.params, dict.fromkeys(_BLINK, 1.0), {}))
+        return replace(character, identity=self._backbone.with_full_blink(character.identity, blink))
 
     def read_face(self, photo: Pixels, box: Box | None = None, name: str = "photo") -> FaceReading:
         """Find and read a face without making a character of it; see `face_finding.read_face`."""

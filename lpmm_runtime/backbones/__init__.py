@@ -48,6 +48,10 @@ class Backbone(Protocol):
         """
         ...
 
+    def with_full_blink(self, identity: Identity, pose_latent: Array) -> Identity:
+        """Return an identity that knows that both eyes are shut at a pose latent [w], for lids to meet there."""
+        ...
+
     def render(self, identity: Identity, pose_latent: Array, size: int) -> Array:
         """Return the frame G(identity, v̂): [size, size, 4] float32 RGBA in [0, 1], in the crop's frame.
 

@@ -76,6 +76,10 @@ class ImageBackbone:
             plate = background_plate(small, matte, background_sources(small, matte))
         return ImageIdentity(crop, features, pose_latent, plate, _over(image, alpha, plate))
 
+    def with_full_blink(self, identity: ImageIdentity, pose_latent: Array) -> ImageIdentity:
+        """See `Backbone.with_full_blink`; this generator paints lids as it knows them."""
+        return identity
+
     def render(self, identity: ImageIdentity, pose_latent: Array, size: int) -> Array:
         """See `Backbone.render`.
 

@@ -22,6 +22,9 @@ _BROW = 0.28
 _LEAST_FOLD = 1.35
 # How wide the edge of a lid is, and how far a lid rises before all of it goes along.
 _LID_EDGE, _EDGE_GOES = 0.03, 0.05
+# Lids close at most so many times as far as the landmarks say; eyes that are open less, in eye widths, are shut, and a
+# blink that does not close a share of the eye says nothing of it.
+_MOST_GAIN, _SHUT, _SOME = 2.5, 0.04, 0.25
 # A lid change below this, in eye widths, is not worth a layer.
 _LEAST_CHANGE = 0.004
 
@@ -45,6 +48,41 @@ class Opening(NamedTuple):
 
     rise: float = 0.0
     sink: float = 0.0
+
+
+def blink_gains(source: Array, blinked: Array) -> tuple[float, float]:
+    """Return how many times as far as landmarks say either eye's lids must close for a full blink to shut the eye.
+
+    Args:
+        source, blinked: [68, 2], the portrait's and what a full blink makes of them, the picture's left eye first.
+    """
+
+    def gain(eye: tuple[int, ...]) -> float:
+        before, after = _gap(eye, source), _gap(eye, blinked)
+        closes = 1.0 - max(after, 0.0) / max(before, 1e-9)
+        return min(1.0 / closes, _MOST_GAIN) if before > _SHUT and closes > _SOME else 1.0
+
+    return gain(EYES[0][0]), gain(EYES[1][0])
+
+
+def with_closed_further(source: Array, target: Array, gains: tuple[float, float]) -> Array:
+    """Return target landmarks [68, 2] whose upper lids, where they close, do so as many times as far."""
+    closed = target.copy()
+    for (eye, _), gain in zip(EYES, gains, strict=True):
+        before, after = _gap(eye, source), _gap(eye, target)
+        if gain == 1.0 or not 0.0 < after < before:
+            continue
+        kept = max(0.0, 1.0 - gain * (1.0 - after / before)) * before / after
+        for upper, lower in ((eye[1], eye[5]), (eye[2], eye[4])):
+            closed[upper] = target[lower] + np.float32(kept) * (target[upper] - target[lower])
+    return closed
+
+
+def _gap(eye: tuple[int, ...], landmarks: Array) -> float:
+    """Return how far an eye is open, in eye widths."""
+    frame = eye_frame(landmarks[[eye[0], eye[3]]])
+    heights = frame.local(landmarks[list(eye)])[:, 1]
+    return 0.5 * float(heights[[4, 5]].sum() - heights[[1, 2]].sum())
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ the inside of an opening mouth, irises that look elsewhere over eye-white, and t
 that a closing one brings down is made.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -32,10 +32,12 @@ from lpmm_runtime.backbones.lid_layer import (
     EYES,
     Opening,
     Patch,
+    blink_gains,
     eye_opening,
     lid_displacement,
     openings,
     source_lids,
+    with_closed_further,
     with_given_way,
 )
 from lpmm_runtime.backbones.matte import decided, regained_matte, rounded, settled_matte
@@ -94,7 +96,7 @@ class PortraitFlowIdentity:
     """The crop [H, H, 3], its landmarks [68, 2] (unit square), the encoder's features, the crop's own latent [w].
 
     Irises are where they were read, [2, 2], or None; `sources` say what is behind the head (`background_sources`), of
-    one that goes on beyond the crop `around` does.
+    one that goes on beyond the crop `around` does. `gains` are `blink_gains`.
 
     `canvases` caches one canvas: a character is shown at one size for long.
     """
@@ -106,6 +108,7 @@ class PortraitFlowIdentity:
     irises: Array | None = None
     sources: Array | None = None
     around: Surroundings | None = None
+    gains: tuple[float, float] = (1.0, 1.0)
     canvases: dict[int, Canvas] = field(default_factory=dict, repr=False)
 
 
@@ -157,6 +160,11 @@ class PortraitFlowBackbone:
         features["source_alpha"] = alpha[None, None]
         return PortraitFlowIdentity(crop, own, features, pose_latent, irises, sources, known)
 
+    def with_full_blink(self, identity: PortraitFlowIdentity, pose_latent: Array) -> PortraitFlowIdentity:
+        """See `Backbone.with_full_blink`."""
+        maps = self._sessions.run("generator", {**identity.features, "pose_latent": pose_latent[None]})
+        return replace(identity, gains=blink_gains(identity.landmarks, maps["landmarks"][0, :68]), canvases={})
+
     def render(self, identity: PortraitFlowIdentity, pose_latent: Array, size: int) -> Array:
         """See `Backbone.render`."""
         return self._render(identity, pose_latent, size, beyond=False)[0]
@@ -181,7 +189,8 @@ class PortraitFlowBackbone:
             strips = strips_beyond(canvas.wide, np.zeros((*known.shape, 2), np.float32), known) if beyond else ()
             return np.dstack([canvas.crop, canvas.alpha]), strips
         maps = self._sessions.run("generator", {**identity.features, "pose_latent": pose_latent[None]})
-        target, alpha = maps["landmarks"][0, :68], maps["alpha"][0, 0]
+        target = with_closed_further(identity.landmarks, maps["landmarks"][0, :68], identity.gains)
+        alpha = maps["alpha"][0, 0]
         moving = _moving(identity.landmarks, target, len(alpha))
         light = maps["light"][0].transpose(1, 2, 0) if "light" in maps else None
         if light is not None:

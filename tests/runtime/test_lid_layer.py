@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.backbones.lid_layer import Opening, eye_opening, lid_displacement, openings, with_given_way
+from lpmm_runtime.backbones.lid_layer import (
+    Opening,
+    blink_gains,
+    eye_opening,
+    lid_displacement,
+    openings,
+    with_closed_further,
+    with_given_way,
+)
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 
 SIZE = 256
@@ -74,3 +82,27 @@ def test_between_the_lids_is_the_open_eye_and_nothing_of_a_shut_one(face: np.nda
     shut = eye_opening(eye, _closed(face, 1.0), SIZE, 0.0)
     assert shut is not None and shut[1].max() < 0.6
     assert eye_opening(eye, face, 24, 0.0) is None
+
+
+def test_a_blink_that_landmarks_fall_short_of_shuts_the_eyes(face: np.ndarray) -> None:
+    gains = blink_gains(face, _closed(face, 0.7))
+    assert gains == pytest.approx([1 / 0.7] * 2, rel=1e-3)
+    for told, wanted in ((0.0, 0.0), (0.35, 0.5), (0.7, 1.0), (0.9, 1.0)):
+        np.testing.assert_allclose(
+            with_closed_further(face, _closed(face, told), gains), _closed(face, wanted), atol=1e-4
+        )
+    # Lids that open are left alone, and so is a head that turns.
+    wide = with_given_way(face, (Opening(0.1), Opening(0.1)))
+    assert np.array_equal(with_closed_further(face, wide, gains), wide)
+    moved = face + np.float32([0.1, -0.05])
+    np.testing.assert_allclose(with_closed_further(face, moved, gains), moved, atol=1e-4)
+
+
+def test_eyes_that_a_blink_shuts_close_as_landmarks_say(face: np.ndarray) -> None:
+    for blinked in (1.0, 1.2):
+        gains = blink_gains(face, _closed(face, blinked))
+        assert gains == pytest.approx((1.0, 1.0), abs=1e-4)
+    # What hardly closes says nothing, and eyes that are shut cannot shut further.
+    assert blink_gains(face, _closed(face, 0.1)) == (1.0, 1.0)
+    shut = _closed(face, 0.95)
+    assert blink_gains(shut, _closed(face, 0.97)) == (1.0, 1.0)

@@ -167,6 +167,32 @@ def dark_place(picture: Pixels, eye: NDArray[np.float32]) -> NDArray[np.float64]
     return np.array([(x * dark).sum(), (y * dark).sum()]) / dark.sum()
 
 
+def test_what_is_known_to_be_a_full_blink_shuts_the_eyes(default_engine: Engine, portrait: Character) -> None:
+    rig, backbone = default_engine.bundle.rig, default_engine._backbone
+    some, full = (
+        default_engine.pose_latent_of(
+            portrait,
+            evaluate_params(rig, portrait.params, {"eyeBlinkLeft": amount, "eyeBlinkRight": amount}, {}),
+        )
+        for amount in (0.35, 1.0)
+    )
+    # As if the portrait's eyes had been read as half shut.
+    misread = backbone.with_full_blink(portrait.identity, some)
+    assert min(misread.gains) > 1.3
+    eyes = portrait.identity.landmarks[36:48] * 256
+    (left, top), (right, bottom) = eyes.min(axis=0).astype(int), eyes.max(axis=0).astype(int)
+    open_, half, mended, shut = (
+        backbone.render(identity, latent, 256)[top:bottom, left:right, :3]
+        for identity, latent in (
+            (portrait.identity, portrait.pose_latent),
+            (portrait.identity, some),
+            (misread, some),
+            (portrait.identity, full),
+        )
+    )
+    assert np.abs(mended - shut).mean() < 0.4 * np.abs(half - shut).mean() < np.abs(open_ - shut).mean()
+
+
 @pytest.mark.parametrize(
     ("left", "right", "way"), [("Out", "In", 1.0), ("In", "Out", -1.0)], ids=["subject's left", "subject's right"]
 )
