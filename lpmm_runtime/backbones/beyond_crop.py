@@ -33,6 +33,10 @@ _WIDE = _CROP + 2 * _BORDER
 BAND = 0.08
 # As deep within the crop, in its sides, what the networks say of its matte counts alone.
 _DEEP = 0.1
+# As far from the crop's sides, in its sides, what is no roll of the head fades, and over so many rows below its crown.
+_FADES, _CROWN = 0.15, 20
+# A crown above this row is too near the crop's edge for the networks to have seen it as one.
+_HIGH = 4
 # Over so many pixels of 128 the head's motion at the crop's edge is taken together.
 _BESIDE = (9, 5)
 # Necks and shoulders are followed no further than the crop: between these heights of it the head ends.
@@ -74,13 +78,14 @@ class WideCanvas:
     Attributes:
         head: [w, w, 3], as `head_colours`; plate: [w, w, 3], the background; margin: of both beyond the crop, pixels;
             0 where nothing but the crop is known.
-        alpha: [192, 192], the matte.
+        alpha: [192, 192], the matte; crown: its first row, of 128 from the crop's upper edge; negative above it.
     """
 
     head: Array
     plate: Array
     alpha: Array
     margin: int
+    crown: int = _CROP
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +133,9 @@ def wide_canvas(known: Surroundings, crop: Array) -> WideCanvas:
     alpha = decided(enlarged_part(rounded(known.alpha), (slice(0, side), slice(0, side)), side))
     unit = size / side
     plate = background_plate(picture, alpha, known.sources, unit, resize(known.photo, side, side))
-    return WideCanvas(head_colours(picture, alpha, unit), plate, known.alpha, margin)
+    rows = np.flatnonzero((decided(known.alpha) > 0.5).any(axis=1))
+    crown = int(rows[0]) - _BORDER if len(rows) else _CROP
+    return WideCanvas(head_colours(picture, alpha, unit), plate, known.alpha, margin, crown)
 
 
 def crop_alone(head: Array, plate: Array, alpha: Array) -> WideCanvas:
@@ -146,11 +153,11 @@ def carried_on(canvas: WideCanvas, flow: Array, alpha: Array, face: Array) -> tu
         flow: [128, 128, 2], from target to source, in crop sides; alpha: [128, 128], the target's matte; face: [68, 2],
             the target's landmarks.
     """
-    wide_flow = _wide_flow(flow, alpha, face)
+    wide_flow = _wide_flow(flow, alpha, face, canvas.crown)
     place = cv2.add(wide_flow * np.float32(_CROP), pixels(_WIDE))
     moved = cv2.remap(canvas.alpha, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0,))
     # A head beyond the crop has come out of it.
-    moved = cv2.min(moved, cv2.dilate(_repeated(alpha, _BORDER), np.ones((9, 9), np.uint8)))
+    moved = cv2.min(moved, _repeated(cv2.dilate(alpha, np.ones((9, 9), np.uint8)), _BORDER))
     wide = np.asarray(moved, np.float32)
     deep = _deep() if canvas.margin else np.float32(1.0)
     within_crop(wide)[:] += deep * (alpha - within_crop(wide))
@@ -254,11 +261,10 @@ def _cap(own: Inside, higher: float, wider: float) -> Inside:
     return np.asarray((share > 0.0) & (np.square(x - 0.5 * (run[0] + run[-1])) < half**2 * (1.0 - share)))
 
 
-def _wide_flow(flow: Array, alpha: Array, face: Array) -> Array:
+def _wide_flow(flow: Array, alpha: Array, face: Array, crown: int) -> Array:
     """Return a flow [192, 192, 2] that goes on beyond the crop [128, 128, 2] as at its edge, rolling with the head.
 
-    The top of a head hardly follows a nod or a turn, and the last pixels inside say how much; a roll it follows the
-    more the further out it is.
+    Its `crown`, the first row of the head, hardly follows a nod or a turn: what is no roll fades up to there.
     """
     brows = float(face[landmarks68.REGIONS["brows"], 1].mean())
     few = slice(4, None, 8)
@@ -266,23 +272,33 @@ def _wide_flow(flow: Array, alpha: Array, face: Array) -> Array:
     weight = alpha[few, few] * (1.0 - ramp((row + 0.5) / _CROP, brows, brows + 0.15))[:, None]
     if weight.sum() < 1.0:
         weight = alpha[few, few] + np.float32(1e-3)
-    # In complex numbers, a similarity that fits the upper head; of it, the turn alone.
+    # In complex numbers, a similarity that fits the upper head; of it, the turn alone, about the chin.
     places, ways = row[None, :] + 1j * row[:, None], (flow[few, few] @ np.array([1, 1j])) * _CROP
-    middle, drift = (weight * places).sum() / weight.sum(), (weight * ways).sum() / weight.sum()
-    away = places - middle
-    turn = 1.0 + (weight * away.conj() * (ways - drift)).sum() / (weight * np.abs(away) ** 2).sum()
+    away = places - (weight * places).sum() / weight.sum()
+    turn = 1.0 + (weight * away.conj() * ways).sum() / (weight * np.abs(away) ** 2).sum()
     turn = turn / abs(turn) - 1.0
-    x = (np.arange(_WIDE) - _BORDER - middle.real, np.arange(_WIDE) - _BORDER - middle.imag)
-    right = np.add.outer(drift.real - turn.imag * x[1], turn.real * x[0])
-    down = np.add.outer(drift.imag + turn.real * x[1], turn.imag * x[0])
-    rigid = cv2.merge([(part / _CROP).astype(np.float32) for part in (right, down)])
+    x = (np.arange(_WIDE) - _BORDER + 0.5)[None, :] / _CROP - face[8][:, None]
+    across = np.add.outer(-turn.imag * x[1], turn.real * x[0])
+    down = np.add.outer(turn.real * x[1], turn.imag * x[0])
+    rolling = cv2.merge([part.astype(np.float32) for part in (across, down)])
     # What is beside the head at the crop's edge goes with the head next to it.
     weight = alpha + np.float32(1e-3)
-    near = cv2.blur(cv2.multiply(cv2.subtract(flow, within_crop(rigid)), cv2.merge([weight] * 2)), _BESIDE)
+    near = cv2.blur(cv2.multiply(cv2.subtract(flow, within_crop(rolling)), cv2.merge([weight] * 2)), _BESIDE)
     near = cv2.divide(near, cv2.merge([cv2.blur(weight, _BESIDE)] * 2))
-    wide = cv2.add(rigid, _repeated(near, _BORDER))
-    within_crop(wide)[:] = flow
-    return np.asarray(wide, np.float32)
+    rest = cv2.multiply(_repeated(near, _BORDER), _fading())
+    within_crop(rest)[:] = flow - within_crop(rolling)
+    height = np.arange(_WIDE, dtype=np.float32) - _BORDER
+    if crown < _HIGH:
+        rest *= ramp(height, crown, crown + max(_CROWN, _DEEP * _CROP - crown))[:, None, None]
+    return np.asarray(cv2.add(rolling, rest), np.float32)
+
+
+@cache
+def _fading() -> Array:
+    """Return [192, 192, 2]: 1 in the crop, above and below it, and less the further to its sides."""
+    place = np.arange(_WIDE, dtype=np.float32) - _BORDER
+    away = np.maximum(np.maximum(-place, place - _CROP + 1), 0.0) / _CROP
+    return np.asarray(cv2.merge([np.tile(np.exp(-away / _FADES).astype(np.float32), (_WIDE, 1))] * 2), np.float32)
 
 
 @cache

@@ -203,7 +203,7 @@ class PortraitFlowBackbone:
             identity.landmarks,
             target=target,
             irises=maps["landmarks"][0, 68:],
-            flow=flow,
+            flow=np.ascontiguousarray(within_crop(wide_flow)),
             paint=maps["paint"][0].transpose(1, 2, 0),
             mask=1.0 - moving * (1.0 - _trusted(maps["mask"][0, 0])),
             alpha=np.ascontiguousarray(within_crop(wide_alpha)),

@@ -23,6 +23,7 @@ from lpmm_runtime.paste import paste
 from lpmm_runtime.portrait import read_image
 
 SIZE, MARGIN = 128, 32
+CHIN = (0.5, 0.8)
 HAIR, WALL = (0.5, 0.3, 0.15), (0.45, 0.55, 0.7)
 
 
@@ -45,6 +46,7 @@ def known() -> Surroundings:
 def face() -> np.ndarray:
     points = np.full((68, 2), 0.5, np.float32)
     points[17:27, 1] = 0.45
+    points[8] = CHIN
     return points
 
 
@@ -68,13 +70,21 @@ def test_a_head_within_its_crop_goes_on_nowhere() -> None:
     assert wide[:MARGIN].max() == 0.0 and wide[:, :MARGIN].max() == 0.0
 
 
-def aside(known: Surroundings, shift: float) -> tuple[Strip, ...]:
-    """Return what changes beyond the crop when all of the head goes aside by a share of the crop."""
+def motion(degrees: float, way: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
+    """The flow [192, 192, 2] of a head that rolls about its chin and goes so far the other way, in crop sides."""
+    x = (np.arange(-MARGIN, SIZE + MARGIN) + 0.5) / SIZE
+    place = x[None, :] - CHIN[0] + 1j * (x[:, None] - CHIN[1])
+    flow = (np.exp(1j * np.radians(degrees)) - 1.0) * place + complex(*way)
+    return np.stack([flow.real, flow.imag], axis=-1).astype(np.float32)
+
+
+def rolled(known: Surroundings, degrees: float) -> tuple[Strip, ...]:
+    """Return what changes beyond the crop when all of the head rolls."""
     _, crop, alpha = scene()
-    canvas = wide_canvas(known, crop)
-    flow = np.zeros((SIZE, SIZE, 2), np.float32)
-    flow[..., 0] = -shift
-    return strips_beyond(canvas, *carried_on(canvas, flow, np.roll(alpha, round(SIZE * shift), axis=1), face()))
+    canvas, flow = wide_canvas(known, crop), within_crop(motion(degrees))
+    place = (SIZE * flow + np.stack(np.meshgrid(*[np.arange(SIZE)] * 2), axis=-1)).astype(np.float32)
+    moved = cv2.remap(alpha, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return strips_beyond(canvas, *carried_on(canvas, flow, moved, face()))
 
 
 def pasted(known: Surroundings, beyond: tuple[Strip, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -85,8 +95,9 @@ def pasted(known: Surroundings, beyond: tuple[Strip, ...]) -> tuple[np.ndarray, 
 
 
 def test_what_a_head_leaves_above_its_crop_is_background_and_where_it_goes_is_hair(known: Surroundings) -> None:
-    _, picture = pasted(known, aside(known, 0.25))
-    left, arrived = (picture[22:30, columns].reshape(-1, 4) / 255 for columns in (slice(72, 84), slice(116, 140)))
+    _, picture = pasted(known, rolled(known, -25.0))
+    # The crown, 0.86 crops above the chin, goes aside by 0.36 of one, and down by 0.08.
+    left, arrived = (picture[26:31, columns].reshape(-1, 4) / 255 for columns in (slice(76, 88), slice(132, 146)))
     assert np.abs(left[:, :3] - WALL).mean() < 0.05 and left[:, 3].max() < 0.1
     assert np.abs(arrived[:, :3] - HAIR).mean() < 0.05 and arrived[:, 3].min() > 0.9
 
@@ -106,21 +117,36 @@ def test_a_crop_of_which_no_surroundings_are_known_changes_nothing_beyond() -> N
     assert np.array_equal(within_crop(wide), alpha)
 
 
-@pytest.mark.parametrize("way", [(0.0, 0.0), (0.09, 0.0), (0.0, -0.05)])
-@pytest.mark.parametrize("roll", [0.0, 20.0])
-def test_the_flow_goes_on_as_the_head_rolls(way: tuple[float, float], roll: float) -> None:
-    _, _, alpha = scene()
-    turn = np.exp(1j * np.radians(roll)) - 1.0
-    x = (np.arange(-MARGIN, SIZE + MARGIN) + 0.5) / SIZE
-    truth = turn * (x[None, :] + 1j * x[:, None] - (0.5 + 0.8j)) + complex(*way)
-    wide = np.stack([truth.real, truth.imag], axis=-1).astype(np.float32)
-    carried, _ = carried_on(crop_alone(alpha, alpha, alpha), within_crop(wide), alpha, face())
-    assert np.abs(carried - wide)[:MARGIN, MARGIN:-MARGIN].max() < 0.02
+@pytest.mark.parametrize("degrees", [0.0, 20.0, -12.0])
+def test_above_the_crop_a_head_rolls_on(known: Surroundings, degrees: float) -> None:
+    _, crop, alpha = scene()
+    flow = motion(degrees)
+    carried, _ = carried_on(wide_canvas(known, crop), within_crop(flow), alpha, face())
+    assert np.abs(carried - flow)[:MARGIN, MARGIN:-MARGIN].max() < 0.01
+
+
+@pytest.mark.parametrize("degrees", [0.0, 15.0])
+def test_a_crown_near_the_crops_edge_follows_nods_and_turns_less_the_nearer_it_is(
+    known: Surroundings, degrees: float
+) -> None:
+    _, crop, alpha = scene()
+    way = np.float32([0.08, -0.05])
+    flow = motion(degrees, (float(way[0]), float(way[1])))
+    canvas = wide_canvas(known, crop)
+    carried, _ = carried_on(canvas, within_crop(flow), alpha, face())
+    followed = ((carried - motion(degrees)) @ way)[:, 96] / (way @ way)
+    crown = canvas.crown + MARGIN
+    assert followed[crown] == pytest.approx(0.0, abs=0.05) and followed[crown + 50] == pytest.approx(1.0, abs=0.05)
+    assert (np.diff(followed[crown : crown + 50]) > -0.03).all()
+    # A crown that the networks saw goes where they say.
+    low = surroundings(*scene(top=50), chin=0.9)
+    seen, _ = carried_on(wide_canvas(low, scene(top=50)[1]), within_crop(flow), scene(top=50)[2], face())
+    np.testing.assert_allclose(within_crop(seen), within_crop(flow), atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_strips_are_laid_over_what_of_the_photo_they_meet(known: Surroundings, scale: int) -> None:
-    beyond = aside(known, 0.1)
+    beyond = rolled(known, 10.0)
     assert len(beyond) > 0
     # A photo that begins within the strips, and a frame that is smaller than the crop.
     photo = np.full((150 * scale, 150 * scale, 3), 90, np.uint8)
@@ -134,7 +160,7 @@ def test_a_portraits_hair_rolls_along_above_the_crop(default_engine: Engine) -> 
     cleo = default_engine.create_character(read_image(DEFAULT_BUNDLE.parents[1] / "portraits" / "cleo.jpg"))
     rest, rolled = (
         default_engine.render(cleo, evaluate_channels(default_engine.bundle.rig, cleo.params, values, {}), view="full")
-        for values in ({}, {"headRoll": 20.0})
+        for values in ({}, {"headRoll": 12.0})
     )
     top = round(cleo.square.top)
     rows = slice(top - 20, top)
