@@ -94,7 +94,7 @@ def resize(image: NDArray[Any], width: int, height: int) -> NDArray[Any]:
 
 def crop_at(photo: Pixels, square: CropSquare, side: int) -> Array:
     """Return the crop of a square as [side, side, 3] float32 RGB in [0, 1], the photo's edge repeated outside."""
-    return _as_floats(resize(cut_square(photo, whole_square(square)), side, side))
+    return as_floats(resize(cut_square(photo, whole_square(square)), side, side))
 
 
 def portrait_crop(photo: Pixels, square: CropSquare, side: int) -> Array:
@@ -103,24 +103,25 @@ def portrait_crop(photo: Pixels, square: CropSquare, side: int) -> Array:
     Hair that the photo cuts off goes on as hair when the head moves away from the edge. A network that reads faces
     might find one twice there.
     """
-    return _as_floats(resize(cut_square(photo, whole_square(square), folded=True), side, side))
+    return as_floats(resize(cut_square(photo, whole_square(square), folded=True), side, side))
 
 
-def portrait_surroundings(photo: Pixels, square: CropSquare, side: int, margin: float) -> Array:
+def portrait_surroundings(photo: Pixels, square: CropSquare, side: int, margin: float) -> Pixels:
     """Return what `portrait_crop` does with so much about it on every side, in crop sides; last where the photo is.
 
     Returns:
-        [w, w, 4] float32 in [0, 1], w = side + 2 round(margin · side).
+        [w, w, 4] uint8, w = side + 2 round(margin · side).
     """
     square = whole_square(square)
     square = CropSquare(square.x, square.y, square.side + 2 * round(margin * square.side))
     wide = side + 2 * round(margin * side)
     inside = cut_square(np.full_like(photo[..., :1], 255), square, border=0)
     picture = np.concatenate([cut_square(photo, square, folded=True), inside], axis=2)
-    return _as_floats(resize(picture, wide, wide))
+    return np.asarray(resize(picture, wide, wide), np.uint8)
 
 
-def _as_floats(pixels: NDArray[np.uint8]) -> Array:
+def as_floats(pixels: NDArray[np.uint8]) -> Array:
+    """Return a uint8 image in [0, 1]."""
     return np.asarray(pixels, np.float32) / np.float32(255)
 
 

@@ -33,7 +33,7 @@ class Backbone(Protocol):
         landmarks: Array,
         pose_latent: Array,
         irises: Array | None = None,
-        around: Array | None = None,
+        around: NDArray[np.uint8] | None = None,
     ) -> Identity:
         """Return the identity of a portrait, to be cached.
 
@@ -43,8 +43,8 @@ class Backbone(Protocol):
             pose_latent: [w] float32, v = E(crop).
             irises: [2, 2] float32, likewise in the unit square, the picture's left one first; None if the bundle's
                 landmark scheme has none.
-            around: [w, w, 4], the same photo with the crop in its middle (`beyond_crop.SURROUNDINGS` on every side), if
-                it is known; 0 in the last where the picture is beyond the photo.
+            around: [w, w, 4] uint8, the same photo with the crop in its middle (`beyond_crop.SURROUNDINGS` on every
+                side), if it is known; 0 in the last where the picture is beyond the photo.
         """
         ...
 

@@ -17,9 +17,10 @@ from lpmm_runtime import landmarks68
 from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours
 from lpmm_runtime.backbones.matte import decided, regained_matte, rounded
 from lpmm_runtime.backbones.pixel_maps import around, enlarged_part, pixels, ramp
-from lpmm_runtime.portrait import resize
+from lpmm_runtime.portrait import as_bytes, as_floats, resize
 
 Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 Inside = NDArray[np.bool_]
 Part = tuple[slice, slice]
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -61,12 +62,11 @@ class Surroundings:
     """A photo around an aligned crop.
 
     Attributes:
-        picture: [w, w, 3], the crop in its middle; alpha: [192, 192], the head's matte there.
-        sources: of the background behind it (`background_sources`); photo: [w, w], 1 where the photo is, 0 beyond it.
+        picture: [w, w, 4] uint8, the crop in its middle; last 255 where the photo is, 0 beyond it.
+        alpha: [192, 192], the head's matte there; sources: of the background behind it (`background_sources`).
     """
 
-    picture: Array
-    photo: Array
+    picture: Pixels
     alpha: Array
     sources: Array | None
 
@@ -104,18 +104,21 @@ class Strip:
     alpha: Array
 
 
-def surroundings(picture: Array, crop: Array, alpha: Array, chin: float) -> Surroundings:
+def surroundings(picture: Pixels, alpha: Array, chin: float) -> Surroundings:
     """Return a photo around a crop with its head's matte and background.
 
     Args:
-        picture: [w, w, 4] in [0, 1], the crop in its middle with `SURROUNDINGS` about it, last where the photo is;
-            crop: [s, s, 3]; alpha: [128, 128], the crop's matte; chin: how far down it is, in crop sides.
+        picture: [w, w, 4] uint8, the crop in its middle with `SURROUNDINGS` about it, last where the photo is; alpha:
+            [128, 128], the crop's matte; chin: how far down it is, in crop sides.
     """
-    picture, photo = np.ascontiguousarray(picture[..., :3]), np.ascontiguousarray(picture[..., 3])
+    small, photo = _parted(resize(picture, _WIDE, _WIDE))
     lowest = (chin + SURROUNDINGS) / (1.0 + 2.0 * SURROUNDINGS)
-    wide = regained_matte(picture, _continued(picture, alpha), lowest)
-    unit = len(crop) / len(picture)
-    return Surroundings(picture, photo, wide, background_sources(picture, decided(wide), unit, photo))
+    wide = regained_matte(small, _continued(small, alpha), lowest)
+    return Surroundings(picture, wide, background_sources(small, decided(wide), _CROP / _WIDE, photo))
+
+
+def _parted(picture: Pixels) -> tuple[Array, Array]:
+    return as_floats(np.ascontiguousarray(picture[..., :3])), as_floats(np.ascontiguousarray(picture[..., 3]))
 
 
 def within_crop(wide: NDArray[Scalar]) -> NDArray[Scalar]:
@@ -128,11 +131,11 @@ def wide_canvas(known: Surroundings, crop: Array) -> WideCanvas:
     size = len(crop)
     margin = round(SURROUNDINGS * size)
     side = size + 2 * margin
-    picture = np.clip(resize(known.picture, side, side), 0.0, 1.0).astype(np.float32)
+    picture, photo = _parted(resize(known.picture, side, side))
     picture[margin : margin + size, margin : margin + size] = crop
     alpha = decided(enlarged_part(rounded(known.alpha), (slice(0, side), slice(0, side)), side))
     unit = size / side
-    plate = background_plate(picture, alpha, known.sources, unit, resize(known.photo, side, side))
+    plate = background_plate(picture, alpha, known.sources, unit, photo)
     rows = np.flatnonzero((decided(known.alpha) > 0.5).any(axis=1))
     crown = int(rows[0]) - _BORDER if len(rows) else _CROP
     return WideCanvas(head_colours(picture, alpha, unit), plate, known.alpha, margin, crown)
@@ -198,7 +201,7 @@ def _strip(canvas: WideCanvas, part: Part, maps: Array, light: Array | None) -> 
 
 
 def _continued(picture: Array, alpha: Array) -> Array:
-    """Return a crop's matte [128, 128], and around it where the photo goes on with the head's colours: [192, 192]."""
+    """Return a crop's matte [128, 128], and around it where a picture [192, 192, 3] goes on with the head's colours."""
     alone = np.pad(alpha, _BORDER)
     own = decided(alpha) > 0.5
     at_most, likely = (_caps(own, *shape) for shape in (_AT_MOST, _LIKELY))
@@ -206,10 +209,9 @@ def _continued(picture: Array, alpha: Array) -> Array:
         return alone
     labels = np.where(likely, cv2.GC_PR_FGD, np.where(at_most, cv2.GC_PR_BGD, cv2.GC_BGD)).astype(np.uint8)
     within_crop(labels)[:] = np.where(own, cv2.GC_FGD, cv2.GC_BGD)
-    small = np.round(255.0 * np.clip(resize(picture, _WIDE, _WIDE), 0.0, 1.0)).astype(np.uint8)
     # Its clustering draws random numbers: the same portrait must get the same matte.
     cv2.setRNGSeed(0)
-    cv2.grabCut(small, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(as_bytes(picture), labels, None, np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
     cut = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     # Strands that are no wider than a pixel are as often a leak into what is behind.
     cut = cv2.morphologyEx(cut, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))

@@ -58,7 +58,7 @@ class ImageBackbone:
         landmarks: Array,
         pose_latent: Array,
         irises: Array | None = None,
-        around: Array | None = None,
+        around: NDArray[np.uint8] | None = None,
     ) -> ImageIdentity:
         """See `Backbone.identify`."""
         names = self._sessions.input_names("identity_encoder")

@@ -135,7 +135,7 @@ class PortraitFlowBackbone:
         landmarks: Array,
         pose_latent: Array,
         irises: Array | None = None,
-        around: Array | None = None,
+        around: NDArray[np.uint8] | None = None,
     ) -> PortraitFlowIdentity:
         """See `Backbone.identify`."""
         side = self._sessions.image_side("identity_encoder")
@@ -155,7 +155,7 @@ class PortraitFlowBackbone:
             alpha = regained_matte(crop, alpha, chin)
             sources = background_sources(crop, decided(alpha))
         else:
-            known = surroundings(around, crop, alpha, chin)
+            known = surroundings(around, alpha, chin)
             alpha = np.ascontiguousarray(within_crop(known.alpha))
         features["source_alpha"] = alpha[None, None]
         return PortraitFlowIdentity(crop, own, features, pose_latent, irises, sources, known)

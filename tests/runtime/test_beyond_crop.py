@@ -28,19 +28,24 @@ HAIR, WALL = (0.5, 0.3, 0.15), (0.45, 0.55, 0.7)
 
 
 def scene(top: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A head that rises above its crop to row `top` of 192: the picture [192, 192, 4], the crop and its matte."""
+    """A head that rises above its crop to row `top` of 192: the picture [192, 192, 4] uint8, the crop and its matte."""
     rng = np.random.default_rng(0)
     truth = np.zeros((192, 192), np.float32)
     cv2.ellipse(truth, (96, 96), (40, 96 - top), 0, 0, 360, 1.0, -1)
     picture = truth[..., None] * np.float32(HAIR) + (1.0 - truth[..., None]) * np.float32(WALL)
     picture = np.clip(picture + rng.normal(0.0, 0.02, picture.shape), 0.0, 1.0).astype(np.float32)
     middle = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return np.dstack([picture, np.ones_like(truth)]), picture[middle].copy(), truth[middle].copy()
+    around = (255 * np.dstack([picture, np.ones_like(truth)])).astype(np.uint8)
+    return around, (around[middle][..., :3] / 255).astype(np.float32), truth[middle].copy()
+
+
+def surrounded(around: np.ndarray, _: np.ndarray, alpha: np.ndarray) -> Surroundings:
+    return surroundings(around, alpha, chin=0.9)
 
 
 @pytest.fixture(scope="module")
 def known() -> Surroundings:
-    return surroundings(*scene(), chin=0.9)
+    return surrounded(*scene())
 
 
 def face() -> np.ndarray:
@@ -60,13 +65,13 @@ def test_the_matte_goes_on_as_the_photo_does(known: Surroundings) -> None:
 
 def test_a_wall_of_the_hairs_colour_is_not_taken_for_hair() -> None:
     picture, crop, alpha = scene(top=20)
-    picture[:28, :, :3] = HAIR
-    wide = surroundings(picture, crop, alpha, chin=0.9).alpha
+    picture[:28, :, :3] = 255 * np.float32(HAIR)
+    wide = surrounded(picture, crop, alpha).alpha
     assert wide[:MARGIN, :40].max() < 0.01 and wide[:MARGIN, -40:].max() < 0.01
 
 
 def test_a_head_within_its_crop_goes_on_nowhere() -> None:
-    wide = surroundings(*scene(top=50), chin=0.9).alpha
+    wide = surrounded(*scene(top=50)).alpha
     assert wide[:MARGIN].max() == 0.0 and wide[:, :MARGIN].max() == 0.0
 
 
@@ -90,7 +95,7 @@ def rolled(known: Surroundings, degrees: float) -> tuple[Strip, ...]:
 def pasted(known: Surroundings, beyond: tuple[Strip, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return the photo [192, 192, 3] and the picture [192, 192, 4] with strips about a crop that stays."""
     _, crop, alpha = scene()
-    photo, frame = (255 * known.picture).astype(np.uint8), np.dstack([crop, alpha])
+    photo, frame = known.picture[..., :3], np.dstack([crop, alpha])
     return photo, paste(photo, CropSquare(96.0, 96.0, 128.0), frame, frame, matte=True, beyond=beyond)
 
 
@@ -139,7 +144,7 @@ def test_a_crown_near_the_crops_edge_follows_nods_and_turns_less_the_nearer_it_i
     assert followed[crown] == pytest.approx(0.0, abs=0.05) and followed[crown + 50] == pytest.approx(1.0, abs=0.05)
     assert (np.diff(followed[crown : crown + 50]) > -0.03).all()
     # A crown that the networks saw goes where they say.
-    low = surroundings(*scene(top=50), chin=0.9)
+    low = surrounded(*scene(top=50))
     seen, _ = carried_on(wide_canvas(low, scene(top=50)[1]), within_crop(flow), scene(top=50)[2], face())
     np.testing.assert_allclose(within_crop(seen), within_crop(flow), atol=1e-6)
 
