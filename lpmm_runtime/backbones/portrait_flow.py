@@ -245,6 +245,9 @@ def _compose(
     """Return the frame [s, s, 4] of maps [m, m, …]; landmarks and the irises' ways are in the unit square."""
     size = len(canvas.crop)
     side = turned_side(flow, alpha, canvas.alpha, target)
+    # Where streaks are mended the networks' paint, which makes up for them, would be seen.
+    mended = cv2.resize(cv2.max(side.amount, side.skin), mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    mask = mask + mended * (1.0 - mask)
     # Apart, for OpenCV is fast on two and three channels, NumPy slow on so few.
     moves, painted = _enlarged(side.flow * np.float32(size), size), _enlarged(paint, size)
     shown, matte = cv2.split(_enlarged(cv2.merge([mask, rounded(alpha)]), size))
@@ -265,9 +268,6 @@ def _compose(
     moved = cv2.remap(canvas.wide.head, from_there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     drawn = _draw_eyeballs(moved, canvas, opened, target, shifts, place)
     show_detail(moved, canvas.detail, side)
-    # The networks paint there to make up for the streaks that are gone.
-    mended = cv2.resize(cv2.max(side.amount, side.skin), (size, size), interpolation=cv2.INTER_LINEAR)
-    shown = cv2.add(shown, cv2.multiply(mended, cv2.subtract(1.0, shown)))
     if light is not None:
         cv2.multiply(moved, cv2.resize(light, (size, size), interpolation=cv2.INTER_LINEAR), dst=moved)
     head = _mixed(painted, np.clip(moved, 0.0, 1.0, out=moved), shown)
