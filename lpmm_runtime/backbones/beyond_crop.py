@@ -291,7 +291,9 @@ def _wide_flow(flow: Array, alpha: Array, face: Array, crown: int) -> Array:
     within_crop(rest)[:] = flow - within_crop(rolling)
     height = np.arange(_WIDE, dtype=np.float32) - _BORDER
     if crown < _HIGH:
-        rest *= ramp(height, crown, crown + max(_CROWN, _DEEP * _CROP - crown))[:, None, None]
+        # Aside the networks' word is taken as far as it goes, or the sides of a turned head's hair would be sheared.
+        rest[..., 0] *= np.exp(np.minimum(height, 0.0) / (_FADES * _CROP))[:, None]
+        rest[..., 1] *= ramp(height, crown, crown + max(_CROWN, _DEEP * _CROP - crown))[:, None]
     return np.asarray(cv2.add(rolling, rest), np.float32)
 
 

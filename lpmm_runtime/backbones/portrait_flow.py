@@ -27,7 +27,7 @@ from lpmm_runtime.backbones.beyond_crop import (
 )
 from lpmm_runtime.backbones.closing_lid import Lid, close_lids, portrait_lids
 from lpmm_runtime.backbones.gaze_layer import Eye, gaze_shift, portrait_eyes, turned
-from lpmm_runtime.backbones.head_detail import head_detail, skin_grain
+from lpmm_runtime.backbones.head_detail import head_detail, hull_mask, skin_grain
 from lpmm_runtime.backbones.lid_layer import (
     EYES,
     Opening,
@@ -43,7 +43,7 @@ from lpmm_runtime.backbones.lid_layer import (
 from lpmm_runtime.backbones.matte import decided, regained_matte, rounded, settled_matte
 from lpmm_runtime.backbones.mouth_layer import PortraitMouth, draw_mouth, portrait_mouth
 from lpmm_runtime.backbones.pixel_maps import around, pixels, ramp
-from lpmm_runtime.backbones.turned_side import show_detail, turned_side
+from lpmm_runtime.backbones.turned_side import TurnedSide, show_detail, turned_side
 from lpmm_runtime.errors import BundleError
 from lpmm_runtime.onnx_sessions import OnnxSessions
 from lpmm_runtime.portrait import as_batch, resize
@@ -66,7 +66,10 @@ _HEAD = (0, 16, 27, 28, 29, 36, 39, 42, 45)
 _TURNED = (6e-4, 1.5e-3), (0.1, 0.3)
 # Where the networks are as sure as the second that the portrait shows a place, it does: what they mix in for safety's
 # sake everywhere greys teeth and flattens a face as soon as it moves. Below the first they are believed.
-_DOUBTED, _SHOWN = 0.78, 0.92
+# The first of each is for hair that is not drawn out: they shade it by mixing black in, and it loses its colour.
+_DOUBTED, _SHOWN = (0.5, 0.78), (0.8, 0.92)
+# Over so many pixels of 128 a face ends.
+_FACE_ENDS = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +208,7 @@ class PortraitFlowBackbone:
             irises=maps["landmarks"][0, 68:],
             flow=np.ascontiguousarray(within_crop(wide_flow)),
             paint=maps["paint"][0].transpose(1, 2, 0),
-            mask=1.0 - moving * (1.0 - _trusted(maps["mask"][0, 0])),
+            mask=1.0 - moving * (1.0 - maps["mask"][0, 0]),
             alpha=np.ascontiguousarray(within_crop(wide_alpha)),
             light=light,
         )
@@ -245,9 +248,7 @@ def _compose(
     """Return the frame [s, s, 4] of maps [m, m, …]; landmarks and the irises' ways are in the unit square."""
     size = len(canvas.crop)
     side = turned_side(flow, alpha, canvas.alpha, target)
-    # Where streaks are mended the networks' paint, which makes up for them, would be seen.
-    mended = cv2.resize(cv2.max(side.amount, side.skin), mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    mask = mask + mended * (1.0 - mask)
+    mask = _trusted(mask, target, side)
     # Apart, for OpenCV is fast on two and three channels, NumPy slow on so few.
     moves, painted = _enlarged(side.flow * np.float32(size), size), _enlarged(paint, size)
     shown, matte = cv2.split(_enlarged(cv2.merge([mask, rounded(alpha)]), size))
@@ -327,8 +328,15 @@ def _draw_eyeballs(
     return drawn
 
 
-def _trusted(mask: Array) -> Array:
-    return np.asarray(mask + ramp(mask, _DOUBTED, _SHOWN) * (1.0 - mask), np.float32)
+def _trusted(mask: Array, face: Array, side: TurnedSide) -> Array:
+    """Return how far the portrait is shown [m, m], by the networks' mask; `face` are the target's landmarks [68, 2]."""
+    about = cv2.blur(cv2.dilate(side.amount, np.ones((7, 7), np.uint8)), (3, 3))
+    amount, skin = (cv2.resize(part, mask.shape[::-1], interpolation=cv2.INTER_LINEAR) for part in (about, side.skin))
+    other = cv2.max(cv2.GaussianBlur(hull_mask(face, len(mask)), (0, 0), _FACE_ENDS), amount)
+    doubted, shown = (hair + other * (high - hair) for hair, high in (_DOUBTED, _SHOWN))
+    certain = ramp((mask - doubted) / (shown - doubted), 0.0, 1.0)
+    # Skin's streaks are mended, and the networks' paint, which makes up for them, would be seen.
+    return np.asarray(mask + cv2.max(certain, skin) * (1.0 - mask), np.float32)
 
 
 def _show_teeth(shown: Array, mouth: PortraitMouth, place: Array, target: Array) -> None:

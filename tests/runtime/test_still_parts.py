@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What no control moves is the photo's own, and what one moves follows it from its first step on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.backbones.portrait_flow import _moving
+from lpmm_runtime.backbones.portrait_flow import _moving, _trusted
+from lpmm_runtime.backbones.turned_side import TurnedSide
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from lpmm_runtime.engine import Character, Engine
 
@@ -77,3 +80,22 @@ def test_a_head_that_turns_moves_all_of_itself(degrees: float) -> None:
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     moving = _moving(face(), ((face() - middle) @ turn + middle).astype(np.float32), 64)
     assert moving.min() == 1.0
+
+
+def test_hair_is_shown_as_it_is_where_faces_are_painted() -> None:
+    nothing, drawn_out = np.zeros((64, 64), np.float32), np.zeros((64, 64), np.float32)
+    drawn_out[:, :16] = 1.0
+    flow = np.zeros((128, 128, 2), np.float32)
+    side = TurnedSide(flow, flow[::2, ::2], drawn_out, nothing, np.zeros(2, np.float32))
+
+    def trusted(mask: float, mended: np.ndarray = nothing) -> np.ndarray:
+        return _trusted(np.full((128, 128), mask, np.float32), face(), replace(side, skin=mended))
+
+    middle = (128 * face()[30]).astype(int)
+    assert trusted(0.72)[middle[1], middle[0]] == pytest.approx(0.72, abs=1e-3)
+    assert trusted(0.72)[:20, 48:].min() > 0.9
+    # Hair that a turn draws out is painted, and skin whose streaks are mended is not.
+    assert trusted(0.72)[:, :24].max() == pytest.approx(0.72, abs=1e-3)
+    assert trusted(0.3, drawn_out)[:, :24].min() == pytest.approx(1.0)
+    # What is not seen at all is painted everywhere, and what surely is nowhere.
+    assert trusted(0.3).max() == pytest.approx(0.3) and trusted(0.95).min() == pytest.approx(1.0)
