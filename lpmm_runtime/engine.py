@@ -148,7 +148,7 @@ class Engine:
         rig = self.bundle.rig
         if not set(_BLINK).issubset(rig.control_names):
             return character
-        # Eyes are read as further shut than they are, or less: a slider at 1 must close them all the same.
+        # Eyes that are read as further shut than they are would stay open a little with the slider at 1.
         blink = self.pose_latent_of(character, evaluate_params(rig, character.params, dict.fromkeys(_BLINK, 1.0), {}))
         return replace(character, identity=self._backbone.with_full_blink(character.identity, blink))
 

@@ -5,15 +5,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lpmm_runtime.backbones.beyond_crop import Strip
+from lpmm_runtime.backbones.beyond_crop import BAND, Strip
 from lpmm_runtime.crop import CropSquare
 from lpmm_runtime.portrait import as_bytes, resize
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
-# The mask rises from 0 to 1 over this share of the crop's side.
-RAMP = 0.08
 # A change is followed on this grid, and reaches this many cells around itself.
 CHANGE_SIDE, CHANGE_REACH = 256, 5
 
@@ -107,7 +105,7 @@ def change_mask(frame: Array, rest: Array) -> Array:
 
 def _ramp(side: int, open_start: bool, open_end: bool) -> Array:
     position = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side)
-    rising = np.ones(side, np.float32) if open_start else position / RAMP
-    falling = np.ones(side, np.float32) if open_end else (1 - position) / RAMP
+    rising = np.ones(side, np.float32) if open_start else position / BAND
+    falling = np.ones(side, np.float32) if open_end else (1 - position) / BAND
     t = np.clip(np.minimum(rising, falling), 0.0, 1.0)
     return (t * t * (3 - 2 * t)).astype(np.float32)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lpmm_runtime import landmarks68
 from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours
 from lpmm_runtime.backbones.matte import decided, regained_matte, rounded
-from lpmm_runtime.backbones.pixel_maps import around, enlarged_part, pixels, ramp
+from lpmm_runtime.backbones.pixel_maps import changed, enlarged_part, pixels, ramp
 from lpmm_runtime.portrait import as_bytes, as_floats, resize
 
 Array = NDArray[np.float32]
@@ -30,7 +30,7 @@ SURROUNDINGS = 0.25
 _CROP = 128
 _BORDER = round(SURROUNDINGS * _CROP)
 _WIDE = _CROP + 2 * _BORDER
-# How far within the crop's edge, in its sides, pictures from both sides of it are made, to be blended.
+# How far within the crop's edge, in its sides, what is made of both its sides is blended.
 BAND = 0.08
 # As deep within the crop, in its sides, what the networks say of its matte counts alone.
 _DEEP = 0.1
@@ -53,8 +53,6 @@ _ANYTHING = 8
 _ROUNDS = 4
 # Of a hard cut, pixels of 128.
 _SOFTNESS = 0.6
-# Below this motion, in pixels of 128, a pixel is the photo's own; above the second, the moved head's.
-_STILL, _MOVED = 0.01, 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +176,7 @@ def strips_beyond(canvas: WideCanvas, flow: Array, alpha: Array, light: Array | 
     still = canvas.alpha
     way = cv2.magnitude(*cv2.split(flow)) * np.float32(_CROP)
     amount = cv2.max(way * cv2.max(alpha, still), 4.0 * np.abs(alpha - still))
-    change = ramp(around(amount), _STILL, _MOVED) * _ending()
+    change = changed(amount) * _ending()
     maps = cv2.merge([*cv2.split(flow), rounded(alpha), change])
     parts = (_bounded(part, cv2.max(change, alpha), len(canvas.plate)) for part in _parts(canvas))
     return tuple(_strip(canvas, part, maps, light) for part in parts if part is not None)

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 
+# Below this motion, in pixels of 128, a pixel is the photo's own; above the second, the moved head's.
+_STILL, _MOVED = 0.01, 0.15
+
+
 @lru_cache(maxsize=8)
 def pixels(size: int) -> Array:
     """Return every pixel's own place [s, s, 2], x then y; not to be written to."""
@@ -43,3 +47,8 @@ def enlarged_part(small: Array, part: tuple[slice, slice], size: int) -> Array:
 def around(amount: Array) -> Array:
     """Return a map of 128² (or as coarse a one) grown by two pixels and made smooth."""
     return np.asarray(cv2.GaussianBlur(cv2.dilate(amount, np.ones((5, 5), np.uint8)), (0, 0), 1.5), np.float32)
+
+
+def changed(amount: Array) -> Array:
+    """Return where a picture of 128² (or as coarse a one) changes, 0 to 1, of how far its pixels move."""
+    return ramp(around(amount), _STILL, _MOVED)

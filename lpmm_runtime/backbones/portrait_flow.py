@@ -42,7 +42,7 @@ from lpmm_runtime.backbones.lid_layer import (
 )
 from lpmm_runtime.backbones.matte import decided, regained_matte, rounded, settled_matte
 from lpmm_runtime.backbones.mouth_layer import PortraitMouth, draw_mouth, portrait_mouth
-from lpmm_runtime.backbones.pixel_maps import around, pixels, ramp
+from lpmm_runtime.backbones.pixel_maps import around, changed, pixels, ramp
 from lpmm_runtime.backbones.turned_side import TurnedSide, show_detail, turned_side
 from lpmm_runtime.errors import BundleError
 from lpmm_runtime.onnx_sessions import OnnxSessions
@@ -51,8 +51,6 @@ from lpmm_runtime.portrait import as_batch, resize
 Array = NDArray[np.float32]
 
 _OUTPUTS = ("flow", "paint", "mask", "alpha", "landmarks")
-# Below this motion, in pixels of 128, a pixel is the portrait's own; above the second, the moved head's.
-_STILL, _MOVED = 0.01, 0.15
 # As far as a head moves, in pixels of 128, before stray hair that the matte missed is seen to stay behind.
 _LEFT = (0.7, 2.0)
 # A change of light counts as this many pixels' motion.
@@ -388,11 +386,11 @@ def _change(place: Array, shown: Array, matte: Array, alpha: Array, light: Array
     if light is not None:
         lit = cv2.resize(np.abs(light - 1.0).max(axis=2), covered.shape, interpolation=cv2.INTER_LINEAR)
         amount = cv2.max(amount, cv2.multiply(lit, covered, scale=_LIGHT_COUNTS))
-    changed = ramp(around(amount), _STILL, _MOVED)
+    noticed = changed(amount)
     # The edge of a head that hardly moves, and what is beside it, need not be made up: no matte is as exact.
     within = cv2.erode(inside, np.ones((5, 5), np.uint8))
-    changed = cv2.min(changed, cv2.max(left, within))
-    return np.asarray(cv2.resize(changed, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
+    noticed = cv2.min(noticed, cv2.max(left, within))
+    return np.asarray(cv2.resize(noticed, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _moving(source: Array, target: Array, size: int) -> Array:
