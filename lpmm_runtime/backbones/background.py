@@ -39,31 +39,31 @@ _NEAR_FIRST = 4.0
 _DEPTH_FALL = 0.35
 
 
-def uncovered(alpha: Array, unit: float = 1.0, photo: Array | None = None) -> Array:
+def uncovered(alpha: Array, unit: float = 1.0) -> Array:
     """Return [s, s]: 1 where only background is seen of a head with matte `alpha` [s, s], 0 behind and close to it.
 
     Args:
         unit: the aligned crop's side, as a share of the picture's: below 1 for a picture of more than the crop.
-        photo: [s, s], 0 where the picture is beyond the photo and shows nothing new.
     """
     reach = max(1, round(_MARGIN * unit * len(alpha)))
     covered = cv2.dilate(alpha, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
-    seen = np.clip(1.0 - covered / 0.5, 0.0, 1.0).astype(np.float32)
-    return seen if photo is None else np.asarray(seen * (photo > 0.5), np.float32)
+    return np.clip(1.0 - covered / 0.5, 0.0, 1.0).astype(np.float32)
 
 
 def background_sources(crop: Array, alpha: Array, unit: float = 1.0, photo: Array | None = None) -> Array | None:
     """Return how far away, x then y, each place's background is found [128 / unit, …, 2], in sides; None if nowhere.
 
     Args:
-        crop: [s, s, 3] in [0, 1]; alpha: [m, m], the head's matte; unit, photo: see `uncovered`.
+        crop: [s, s, 3] in [0, 1]; alpha: [m, m], the head's matte; unit: see `uncovered`; photo: [s, s], 0 where the
+            picture is beyond the photo and shows nothing new.
     """
     sides = [round(_SIDES[0] / unit) * (side // _SIDES[0]) for side in _SIDES]
     side = sides[-1]
     crop, alpha = resize(crop, side, side), resize(alpha, side, side)
     photo = np.ones_like(alpha) if photo is None else resize(photo, side, side)
-    hidden = (uncovered(alpha, unit) < 1.0).astype(np.uint8)
-    picture = spread(crop, uncovered(alpha, unit, photo))
+    bare = uncovered(alpha, unit)
+    hidden = (bare < 1.0).astype(np.uint8)
+    picture = spread(crop, bare * (photo > 0.5))
     rng = np.random.default_rng(0)
     found: _Matches | None = None
     for size, rounds in zip(sides, _ROUNDS, strict=True):
@@ -87,17 +87,17 @@ def background_plate(
 
     Args:
         crop: [s, s, 3] in [0, 1]; alpha: [s, s], the head's matte; sources: `background_sources` of the portrait, or
-            None: the colours around, spread; unit, photo: see `uncovered`.
+            None: the colours around, spread; unit: see `uncovered`; photo: see `background_sources`.
     """
-    seen = uncovered(alpha, unit, photo)
+    bare = uncovered(alpha, unit)
+    seen = bare if photo is None else bare * (photo > 0.5)
     if sources is None:
         return np.clip(spread(crop, seen), 0.0, 1.0)
     size = len(crop)
     # Patches reach over what is seen, too.
     around = np.abs(sources).max(axis=-1) > 0.0
     around = cv2.resize(around.astype(np.float32), (size, size), interpolation=cv2.INTER_NEAREST)
-    behind = 1.0 - (seen if photo is None else uncovered(alpha, unit))
-    made_up = _made_up(crop, cv2.max(around, behind), sources)
+    made_up = _made_up(crop, cv2.max(around, 1.0 - bare), sources)
     # Patches are like what is next to the head, not the same: they take its light (Perez et al., "Poisson Image
     # Editing", 2003, by coarser scales instead of a solver).
     made_up += spread(crop - made_up, seen * around)
