@@ -18,6 +18,11 @@ Patch = tuple[slice, slice]
 _GROWN_FROM, _GROWN_FULL = 0.01, 0.035
 # A portrait's lips that are nearer to each other show nothing of its mouth.
 _SHOWS = 0.02
+# So much of the gap between landmarks of inner lips may be lip, which is not as dark as a mouth; of a wider one the
+# tongue is seen.
+_MOST_CUT, _DARKER, _TONGUE_SHOWS, _CUT_SEEN = 0.6, 0.55, 0.2, 0.008
+# A mouth as open as that shows its inside, which may be stretched so many times.
+_OPEN, _STRETCHED = (0.12, 0.22), (1.4, 2.2)
 _DARK = np.array([0.17, 0.07, 0.065], np.float32)
 _TONGUE = np.array([0.55, 0.25, 0.24], np.float32)
 _TEETH = np.array([0.93, 0.88, 0.80], np.float32)
@@ -29,6 +34,9 @@ _FROM_WITHIN = np.array([0.35, 0.14, 0.10], np.float32)
 _INCISORS, _ARCH = 0.042, 0.30
 # Borders between teeth from the middle outwards; the further ones are seen from the side.
 _BORDERS = np.array([0.0, 0.088, 0.158, 0.222, 0.268, 0.300], np.float32)
+# An arch is a parabola: how far back a tooth is, of its place to the side squared. A nose's tip is so far before the
+# eyes, and a turn is believed up to a tangent.
+_ARCH_DEPTH, _NOSE_REACH, _STEEPEST = 2.6, 0.4, 1.2
 # How far lower teeth show above the lower lip of a wide mouth, and how far to either side.
 _LOWER_TEETH, _LOWER_ARCH = 0.02, 0.16
 # Lower incisors are narrower than upper ones.
@@ -49,6 +57,8 @@ class PortraitMouth:
         teeth: [s, s] in [0, 1], its teeth; teeth_colour: [3], theirs, or what teeth would be in its light.
         light: [3], how bright white is in its light.
         grey: whether the portrait has no colours.
+        lip: [3], how far above its landmarks 67, 66 and 65 the lower lip begins, in interocular distances: a reader of
+            landmarks cuts into lips that shine.
     """
 
     inside: Array
@@ -56,6 +66,7 @@ class PortraitMouth:
     teeth_colour: Array
     light: Array
     grey: bool
+    lip: Array
 
 
 def portrait_mouth(crop: Array, landmarks: Array) -> PortraitMouth:
@@ -66,7 +77,45 @@ def portrait_mouth(crop: Array, landmarks: Array) -> PortraitMouth:
     if grey:
         light = np.full(3, light.mean(), np.float32)
     teeth = _teeth(crop, inside, landmarks)
-    return PortraitMouth(inside, teeth, _teeth_colour(crop, teeth, light, grey), light, grey)
+    colour = _teeth_colour(crop, teeth, light, grey)
+    lip = _lower_lip(crop, teeth, inside, landmarks)
+    if lip.max() > _CUT_SEEN:
+        put = _with_lower_lip(landmarks, lip)
+        band = np.concatenate([_smooth(put[list(_LOWER_INNER)]), landmarks[[48, 59, 58, 57, 56, 55, 54]]])
+        inside = inside * (1.0 - _filled(band * np.float32(size), (slice(0, size), slice(0, size))))
+    return PortraitMouth(inside, teeth, colour, light, grey, lip)
+
+
+def _lower_lip(crop: Array, teeth: Array, inside: Array, landmarks: Array) -> Array:
+    """Return `PortraitMouth.lip`: between inner lips is teeth or dark; what is neither, below, is lip."""
+    size = len(crop)
+    outer = _filled(landmarks[list(_OUTER)] * size, (slice(0, size), slice(0, size)))
+    lips = crop[(outer > 0.9) & (inside < 0.05)]
+    lip = np.zeros(3, np.float32)
+    if not len(lips):
+        return lip
+    dark = (crop.mean(axis=-1) < _DARKER * float(np.median(lips.mean(axis=-1)))).astype(np.float32)
+    mouth = np.maximum(teeth, dark)
+    share = np.linspace(0.0, 1.0, 33, dtype=np.float32)
+    for number, (upper, lower) in enumerate(_LIP_PAIRS):
+        way = landmarks[lower] - landmarks[upper]
+        apart = float(np.linalg.norm(way)) / _interocular(landmarks)
+        places = (landmarks[upper] + share[:, None] * way) * np.float32(size) - np.float32(0.5)
+        seen = cv2.remap(mouth, places[None, :, 0], places[None, :, 1], cv2.INTER_LINEAR)[0] > 0.5
+        if seen.any() and apart < _TONGUE_SHOWS:
+            lip[number] = min(float(1.0 - share[np.flatnonzero(seen)[-1]]), _MOST_CUT) * apart
+    return lip
+
+
+def _with_lower_lip(landmarks: Array, lip: Array) -> Array:
+    """Return landmarks [68, 2] whose lower inner lip is where the lower lip begins."""
+    put = landmarks.copy()
+    axis = (landmarks[45] - landmarks[36]).astype(np.float32)
+    up = np.array([axis[1], -axis[0]], np.float32)
+    for amount, gap, (_, lower) in zip(lip, _gaps(landmarks), _LIP_PAIRS, strict=True):
+        if gap > 0.0:
+            put[lower] += min(float(amount), _MOST_CUT * gap / _interocular(landmarks)) * up
+    return put
 
 
 def _teeth_colour(crop: Array, teeth: Array, light: Array, grey: bool) -> Array:
@@ -182,9 +231,13 @@ def draw_mouth(
         place: [s, s, 2], where in the portrait, in pixels, the moved head's pixels come from.
     """
     size = len(head)
+    source, target = (_with_lower_lip(landmarks, mouth.lip) for landmarks in (source, target))
     unit = _interocular(source) * size
     grown = (_gap(target) - _gap(source)) * size / unit
     strength = float(np.clip((grown - _GROWN_FROM) / (_GROWN_FULL - _GROWN_FROM), 0.0, 1.0))
+    # The inside of a mouth that is open is better than any that is drawn, until it is stretched too far.
+    wide, stretch = _gap(source) * size / unit, _gap(target) / max(_gap(source), 1e-6)
+    strength *= 1.0 - float(_step(np.float32(wide), *_OPEN) * (1.0 - _step(np.float32(stretch), *_STRETCHED)))
     if strength == 0.0 or unit < 4.0:
         return
     outline = inner_lips(target) * size
@@ -237,19 +290,40 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     # The upper teeth, in the skull: they move as the nose's base does.
     turned = target[45] - target[36]
     shift = target[list(_NOSE_BASE)].mean(axis=0) - source[list(_NOSE_BASE)].mean(axis=0)
-    narrowed = float(np.linalg.norm(turned)) / unit
-    along, below = _frame(x, y, source[61:64].mean(axis=0) + shift, turned, unit)
-    along = along / max(narrowed, 0.3)
+    sine, cosine = _turn(target)
+    along, below = _frame(x, y, source[61:64].mean(axis=0) + shift, turned, float(np.linalg.norm(turned)) / cosine)
+    along, seen = _along_arch(along, sine, cosine)
     own, shown = _own_teeth(crop, mouth.teeth, source, target, x, y)
     scallop = 0.004 * np.cos(2.0 * np.pi * _tooth_phase(along))
     edge = _INCISORS - 0.16 * along**2 - scallop
-    cover = _step(edge - below, -soft, soft) * _step(_ARCH - np.abs(along), 0.0, 0.02)
+    cover = seen * _step(edge - below, -soft, soft) * _step(_ARCH - np.abs(along), 0.0, 0.02)
     fall = np.clip(1.0 - 0.5 * (np.abs(along) / _ARCH) ** 2, 0.0, 1.0)
     lit = fall * (1.0 - 0.12 * _between(along, _BORDERS, unit)) * (0.76 + 0.24 * _step(below, -0.06, 0.03))
     # Teeth that the portrait shows are better than any that are drawn.
     has_own = float(_step(np.float32(mouth.teeth.sum() / unit**2), 0.004, 0.01))
     result = _over(result, _lit(mouth.teeth_colour, lit, from_within), cover * (1.0 - has_own))
     return _over(result, own, shown)
+
+
+def _turn(landmarks: Array) -> tuple[float, float]:
+    """Return sine and cosine of a head's yaw, as the nose's tip says it against the outer corners of the eyes."""
+    axis = landmarks[45] - landmarks[36]
+    off = landmarks[30] - 0.5 * (landmarks[36] + landmarks[45])
+    tangent = float(np.clip(off @ axis / max(float(axis @ axis), 1e-12) / _NOSE_REACH, -_STEEPEST, _STEEPEST))
+    cosine = 1.0 / float(np.hypot(1.0, tangent))
+    return tangent * cosine, cosine
+
+
+def _along_arch(u: Array, sine: float, cosine: float) -> tuple[Array, Array]:
+    """Return which place along the arch of teeth is seen at `u` to the side, and whether [h, w] any is.
+
+    A tooth x to the side lies _ARCH_DEPTH x² behind the middle ones, and is seen at x cos ψ − _ARCH_DEPTH x² sin ψ.
+    """
+    bend = 4.0 * _ARCH_DEPTH * sine
+    root = cosine * cosine - bend * u
+    # The smaller root, in the form that a bend of 0 does not trouble.
+    x = 2.0 * u / (cosine + np.sqrt(np.maximum(root, 0.0)))
+    return np.asarray(x, np.float32), _step(np.asarray(root, np.float32), 0.0, 0.1)
 
 
 def _own_teeth(crop: Array, shown: Array, source: Array, target: Array, x: Array, y: Array) -> tuple[Array, Array]:

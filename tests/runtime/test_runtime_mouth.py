@@ -155,3 +155,45 @@ def test_lower_teeth_take_the_colour_of_the_teeth_that_show() -> None:
     yellow[np.abs(yellow - TOOTH).max(axis=-1) < 0.06] = (0.85, 0.75, 0.5)
     white, tinted = (opened(0.05, 0.2, picture)[int(0.87 * SIZE), SIZE // 2] for picture in (portrait(0.05), yellow))
     assert tinted[2] / tinted[0] < 0.75 * white[2] / white[0]
+
+
+def test_a_lower_lip_that_landmarks_cut_into_stays_a_lip() -> None:
+    # Teeth fill the upper half of what landmarks call open: below is lip, and shines.
+    picture = portrait(0.0)
+    filled(picture, inner_lips(face(0.04)), TOOTH)
+    misread, shine = face(0.07), (0.95, 0.75, 0.74)
+    filled(picture, np.array([(0.48, 0.732), (0.52, 0.732), (0.52, 0.742), (0.48, 0.742)], np.float32), shine)
+    head = np.full_like(picture, LIP)
+    target = face(0.14)
+    draw_mouth(head, picture, portrait_mouth(picture, misread), misread, target)
+    # The lip's red is as thick as it was: from 0.72, where the teeth end, to 0.75 at rest, here 0.79 to 0.82.
+    assert np.abs(head[int(0.805 * SIZE), SIZE // 2] - LIP).max() < 0.05
+    assert head[int(0.77 * SIZE), SIZE // 2].mean() < 0.6 * np.mean(LIP)
+
+
+def test_the_inside_of_a_mouth_that_is_wide_open_is_kept_until_it_is_stretched_far() -> None:
+    picture = portrait(0.0)
+    filled(picture, inner_lips(face(0.12)), (0.3, 0.1, 0.1))
+    kept = opened(0.12, 0.15, picture)
+    assert np.array_equal(kept, np.full_like(kept, LIP))
+    assert not np.array_equal(opened(0.12, 0.3, picture), np.full_like(kept, LIP))
+
+
+def test_teeth_of_a_turned_head_reach_further_on_the_side_that_is_near() -> None:
+    picture = portrait(0.0)
+
+    def ends(nose: float) -> tuple[float, float]:
+        """How far teeth reach to the picture's left and right of the middle."""
+        source, target = face(0.0), face(0.12)
+        source[30, 0] = target[30, 0] = 0.5 + nose
+        for points in (source, target):  # a mouth as wide as the arch
+            points[60:68, 0] = 0.5 + 2.2 * (points[60:68, 0] - 0.5)
+        head = np.full_like(picture, LIP)
+        draw_mouth(head, picture, portrait_mouth(picture, source), source, target)
+        bright = np.flatnonzero(head[int(0.686 * SIZE)].min(axis=-1) > 0.45) / SIZE
+        return 0.5 - float(bright.min()), float(bright.max()) - 0.5
+
+    left, right = ends(0.0)
+    assert left == pytest.approx(right, abs=0.01)
+    near, far = ends(0.05)
+    assert near > left + 0.01 and far < right - 0.01
