@@ -48,7 +48,7 @@ _TEXT = {
     "mouthLowerDown": "Lowers the lower lip and shows the lower teeth",
     "mouthPress": "Presses the lips together",
     "mouthShrugLower": "Pushes the lower lip and the chin up",
-    "noseSneer": "Wrinkles the nose, draws the brows together and raises the upper lip",
+    "noseSneer": "Lifts the wings of the nose and the upper lip, and draws the brows together a little",
 }
 # A polynomial of the third degree in the three angles, without a constant.
 _EXPONENTS = np.array([powers for powers in product(range(4), repeat=3) if 0 < sum(powers) <= 3])

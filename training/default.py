@@ -33,6 +33,7 @@ from training import (
     head_calibration,
     landmark_model,
     landmark_refiner,
+    lid_calibration,
     loop,
     lp_regressor,
     pose_latent,
@@ -47,7 +48,7 @@ from training.synth.people import Split
 
 VERSION = "0.1.0"
 # The others wait while the first of several processes does these.
-_FOR_THE_FIRST = {"data", "lpmm", "head_angles", "export"}
+_FOR_THE_FIRST = {"data", "lpmm", "calibration", "export"}
 # Face pictures that the finder's scenes take large faces from; more add little.
 _FINDER_SHARDS = 12
 STAGES = (
@@ -61,7 +62,7 @@ STAGES = (
     "generator",
     "lp_adaptor",
     "controls",
-    "head_angles",
+    "calibration",
     "export",
 )
 
@@ -204,19 +205,20 @@ class DefaultRun(RunFolder):
         )
         processes.from_first(lambda: self.save_controls("controls", rig.controls(fitted)))
 
-    def head_angles(self) -> None:
-        """Bend the head map until a bundle's frames turn as far as they are told."""
-        trial = self.folder / "head-angles-bundle"
+    def calibration(self) -> None:
+        """Bend the head map until frames turn as far as they are told, and scale blinks until they shut eyes at 1."""
+        trial = self.folder / "calibration-bundle"
 
         def bundle_of(controls: ControlMap) -> Engine:
-            export.export_bundle(self.models(controls), trial, {}, "head-angles", VERSION)
+            export.export_bundle(self.models(controls), trial, {}, "calibration", VERSION)
             return Engine(load_bundle(trial), "cpu", None)
 
         people, seed = self.recipe.calibration_people, self.options.seed
         fitted = self.saved_controls("controls")
-        controls, scores = head_calibration.calibrate(fitted, bundle_of, self.kit, people, seed)
+        turned, scores = head_calibration.calibrate(fitted, bundle_of, self.kit, people, seed)
+        controls, of_lids = lid_calibration.calibrate(turned, bundle_of, self.kit, people, seed)
         self.save_controls("calibrated_controls", controls)
-        (self.folder / "head_angles.jsonl").write_text(json.dumps(scores) + "\n", "utf-8")
+        (self.folder / "calibration.jsonl").write_text(json.dumps(scores | of_lids) + "\n", "utf-8")
         shutil.rmtree(trial)
 
     def export(self) -> None:
@@ -232,7 +234,7 @@ class DefaultRun(RunFolder):
             "generator",
             "lp_adaptor",
             "slider_rig",
-            "head_angles",
+            "calibration",
         ):
             log = self.folder / f"{name}.jsonl"
             if log.exists():
@@ -309,7 +311,7 @@ def run(args: argparse.Namespace) -> int:
         "generator": job.generator,
         "lp_adaptor": job.lp_adaptor,
         "controls": job.controls,
-        "head_angles": job.head_angles,
+        "calibration": job.calibration,
         "export": job.export,
     }
     for name in STAGES:

@@ -13,18 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from lpmm_runtime.controls import HEAD_CONTROLS, ControlMap
 from lpmm_runtime.engine import Engine
 from lpmm_runtime.face_finding import Box, refine
-from training.portraits import backdrop
+from training.sitters import REST, sitters
 from training.synth.facekit import FaceKit
-from training.synth.head import LandmarkSampler, crop_camera, frontal_camera, pose_head, project_landmarks
 from training.synth.motion import Motion
-from training.synth.people import sample_person
-from training.synth.renderer import Renderer, Stage
-from training.synth.stage import even_lighting
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -32,11 +27,9 @@ Pixels = NDArray[np.uint8]
 _COMMANDS = {"headYaw": (-25.0, -15.0, 15.0, 25.0), "headPitch": (-15.0, -8.0, 8.0, 15.0), "headRoll": (-20.0, 20.0)}
 # Yaw and roll to one side are the other's mirror image.
 _MIRRORED = ("headYaw", "headRoll")
-_RELAXED = {"eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05}
-_SIDE, _MARGIN, _VIEW = 448, 1.35, 16.0
-# Frames of nods that read right to the LP-regressor read a tenth shorter than true ones to mediapipe's mesh: nods go
-# this much further than the former asks.
-FURTHER = {"headPitch": 1.08}
+# Frames of nods that read right to the LP-regressor read shorter than true ones to mediapipe's mesh where they look
+# down, by a seventh, and hardly where they look up: so much further than the former asks go nods below 0 and above.
+FURTHER = {"headPitch": (1.2, 1.05)}
 # A ratio beyond these is a broken model's, not one to be made up for.
 _LEAST, _MOST = 0.6, 1.6
 # Where the bent map is fitted, degrees.
@@ -52,7 +45,8 @@ class HeadReadings:
 
     def wanted(self, name: str) -> Array:
         """Return what a control's frames shall read."""
-        return self.true[name] * FURTHER.get(name, 1.0)
+        below, above = FURTHER.get(name, (1.0, 1.0))
+        return np.asarray(self.true[name] * np.where(np.array(_COMMANDS[name]) < 0.0, below, above))
 
     def worst(self) -> float:
         """Return the largest difference from that, in degrees."""
@@ -61,36 +55,21 @@ class HeadReadings:
 
 def measure(engine: Engine, kit: FaceKit, people: int, seed: int) -> HeadReadings:
     """Turn the heads of `people` training people about one axis at a time, truly and by the bundle, and read both."""
-    renderer, sampler = Renderer(kit, _SIDE, supersampling=2), LandmarkSampler(kit)
     controls = engine.bundle.rig.controls
     true: dict[str, list[list[float]]] = {name: [] for name in _COMMANDS}
     shown: dict[str, list[list[float]]] = {name: [] for name in _COMMANDS}
-    for number in tqdm(range(people), desc="head angles", unit="person"):
-        rng = np.random.default_rng([seed, 37, number])
-        person = sample_person(kit, rng, "train")
-        room = backdrop(rng)
-        rest = Motion(controls=_RELAXED)
-        points = sampler.points(person, rest)
-        camera = frontal_camera(points[0].mean(axis=0), _VIEW)
-        camera = crop_camera(camera, project_landmarks(points, camera)[0], _MARGIN)
 
-        def rendered(motion: Motion) -> tuple[Pixels, Box]:
-            head = pose_head(kit, kit.body, kit.rig, person, motion)  # noqa: B023 - called within the round
-            picture, _ = renderer.render(person, head, Stage(camera, even_lighting(), room))  # noqa: B023
-            landmarks = _SIDE * project_landmarks(sampler.points(person, motion), camera)[0]  # noqa: B023
-            low, high = landmarks.min(axis=0).tolist(), landmarks.max(axis=0).tolist()
-            return np.ascontiguousarray(picture[..., :3]), (low[0], low[1], high[0], high[1])
+    def angle(picture: Pixels, box: Box, axis: int) -> float:
+        return float(controls.head_angles(refine(engine.sessions, picture, box).params)[axis])
 
-        def angle(picture: Pixels, box: Box, axis: int) -> float:
-            return float(controls.head_angles(refine(engine.sessions, picture, box).params)[axis])
-
-        portrait, box = rendered(rest)
+    for sitter in sitters(kit, people, seed, "head angles"):
+        portrait, box = sitter.render(REST)
         character = engine.create_character(portrait, box, "a synthetic portrait")
         for axis, name in enumerate(HEAD_CONTROLS):
             start = angle(portrait, box, axis)
             rows: tuple[list[float], list[float]] = ([], [])
             for command in _COMMANDS[name]:
-                turned, turned_box = rendered(_turned(rest, name, command))
+                turned, turned_box = sitter.render(_turned(REST, name, command))
                 params = character.params + controls.offset({name: command}, character.params)
                 frame = engine.render(character, params.astype(np.float32))[..., :3]
                 for row, picture in zip(rows, (turned, np.ascontiguousarray(frame)), strict=True):

@@ -25,15 +25,15 @@ EXPRESSIONS = (
     Preset("Smile", {**_pair("mouthSmile", 0.8), **_pair("eyeSquint", 0.25)}, description="A friendly smile."),
     Preset(
         "Laugh",
-        {**_pair("mouthSmile", 1.0), "jawOpen": 0.34, "mouthLowerDown": 0.3, **_pair("eyeSquint", 0.5)},
+        {**_pair("mouthSmile", 0.9), "jawOpen": 0.4, "mouthUpperUp": 0.4, **_pair("eyeSquint", 0.5)},
         description="A laugh: mouth open, eyes narrowed.",
     ),
     Preset(
         "Smirk",
         {
-            "mouthSmileLeft": 1.2,
-            "mouthFrownRight": 0.5,
-            "mouthLeft": 0.5,
+            "mouthSmileLeft": 1.1,
+            "mouthFrownRight": 0.3,
+            "mouthLeft": 0.3,
             "eyeSquintLeft": 0.5,
             "browOuterUpLeft": 0.36,
         },
@@ -48,7 +48,7 @@ EXPRESSIONS = (
         "Angry",
         {
             **_pair("browDown", 1.1),
-            "noseSneer": 0.4,
+            "noseSneer": 0.3,
             **_pair("eyeSquint", 0.4),
             **_pair("mouthFrown", 0.9),
             "mouthPress": 0.8,
@@ -62,7 +62,7 @@ EXPRESSIONS = (
             **_pair("mouthFrown", 1.38),
             "mouthShrugLower": 0.5,
             "jawOpen": 0.029,
-            **_pair("eyeBlink", 0.25),
+            **_pair("eyeBlink", 0.3),
         },
         description="Inner brows up, corners of the mouth down.",
     ),
@@ -82,12 +82,11 @@ EXPRESSIONS = (
     Preset(
         "Disgusted",
         {
-            "noseSneer": 1.4,
-            "mouthUpperUp": 0.4,
-            **_pair("browDown", 0.6),
+            "noseSneer": 1.2,
+            **_pair("browDown", 0.8),
             **_pair("eyeSquint", 0.8),
-            **_pair("mouthFrown", 1.0),
-            "mouthShrugLower": 0.5,
+            **_pair("mouthFrown", 0.6),
+            "mouthShrugLower": 0.15,
         },
         description="Nose wrinkled, upper lip raised.",
     ),
@@ -122,7 +121,7 @@ EXPRESSIONS = (
     ),
     Preset(
         "Tired",
-        {**_pair("eyeBlink", 0.5), "browInnerUp": 0.15, **_pair("mouthFrown", 0.16), "jawOpen": 0.029},
+        {**_pair("eyeBlink", 0.55), "browInnerUp": 0.15, **_pair("mouthFrown", 0.16), "jawOpen": 0.029},
         description="Heavy lids, slack mouth.",
     ),
     Preset(
@@ -130,7 +129,7 @@ EXPRESSIONS = (
         {"eyeBlinkLeft": 1.0, **_pair("mouthSmile", 0.5), "browDownLeft": 0.12},
         description="The subject's left eye closed, with a smile.",
     ),
-    Preset("Kiss", {"mouthPucker": 1.0}, description="Lips pursed."),
+    Preset("Kiss", {"mouthPucker": 1.1, "mouthShrugLower": 0.4}, description="Lips pursed."),
     Preset("Asleep", {**_pair("eyeBlink", 1.0), "jawOpen": 0.039}, description="Eyes closed, face relaxed."),
 )
 
@@ -158,10 +157,10 @@ VISEMES = (
         "Viseme SS",
         {
             **_pair("mouthStretch", 0.5),
-            **_pair("mouthFrown", 0.5),
-            "mouthLowerDown": 0.6,
+            **_pair("mouthFrown", 0.3),
+            "mouthLowerDown": 0.4,
             "mouthUpperUp": 0.5,
-            "jawOpen": 0.039,
+            "jawOpen": 0.02,
         },
         description="Teeth together, lips apart, as in s, z.",
     ),

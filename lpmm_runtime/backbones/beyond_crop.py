@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours
-from lpmm_runtime.backbones.matte import decided, regained_matte, rounded
+from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours, spread
+from lpmm_runtime.backbones.matte import decided, fluff, regained_matte, rounded
 from lpmm_runtime.backbones.pixel_maps import changed, enlarged_part, pixels, ramp
 from lpmm_runtime.portrait import as_bytes, as_floats, resize
 
@@ -38,6 +38,8 @@ _DEEP = 0.1
 _FADES, _CROWN = 0.15, 20
 # A crown above this row is too near the crop's edge for the networks to have seen it as one.
 _HIGH = 4
+# The networks' matte is the head for sure from the second on; fluff beside it goes with that.
+_SURE = (0.5, 0.95)
 # Over so many pixels of 128 the head's motion at the crop's edge is taken together.
 _BESIDE = (9, 5)
 # Necks and shoulders are followed no further than the crop: between these heights of it the head ends.
@@ -62,11 +64,13 @@ class Surroundings:
     Attributes:
         picture: [w, w, 4] uint8, the crop in its middle; last 255 where the photo is, 0 beyond it.
         alpha: [192, 192], the head's matte there; sources: of the background behind it (`background_sources`).
+        fluff: [192, 192], what of the matte is fluffy hair (`matte.fluff`), or None.
     """
 
     picture: Pixels
     alpha: Array
     sources: Array | None
+    fluff: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,7 @@ class WideCanvas:
         head: [w, w, 3], as `head_colours`; plate: [w, w, 3], the background; margin: of both beyond the crop, pixels;
             0 where nothing but the crop is known.
         alpha: [192, 192], the matte; crown: its first row, of 128 from the crop's upper edge; negative above it.
+        fluff: [192, 192], of the matte, or None.
     """
 
     head: Array
@@ -84,6 +89,7 @@ class WideCanvas:
     alpha: Array
     margin: int
     crown: int = _CROP
+    fluff: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +118,10 @@ def surroundings(picture: Pixels, alpha: Array, chin: float) -> Surroundings:
     small, photo = _parted(resize(picture, _WIDE, _WIDE))
     lowest = (chin + SURROUNDINGS) / (1.0 + 2.0 * SURROUNDINGS)
     wide = regained_matte(small, _continued(small, alpha), lowest)
-    return Surroundings(picture, wide, background_sources(small, decided(wide), _CROP / _WIDE, photo))
+    loose = fluff(small, wide, lowest)
+    if loose is not None:
+        wide = cv2.max(wide, loose)
+    return Surroundings(picture, wide, background_sources(small, decided(wide), _CROP / _WIDE, photo), loose)
 
 
 def _parted(picture: Pixels) -> tuple[Array, Array]:
@@ -136,7 +145,7 @@ def wide_canvas(known: Surroundings, crop: Array) -> WideCanvas:
     plate = background_plate(picture, alpha, known.sources, unit, photo)
     rows = np.flatnonzero((decided(known.alpha) > 0.5).any(axis=1))
     crown = int(rows[0]) - _BORDER if len(rows) else _CROP
-    return WideCanvas(head_colours(picture, alpha, unit), plate, known.alpha, margin, crown)
+    return WideCanvas(head_colours(picture, alpha, unit), plate, known.alpha, margin, crown, known.fluff)
 
 
 def crop_alone(head: Array, plate: Array, alpha: Array) -> WideCanvas:
@@ -154,6 +163,10 @@ def carried_on(canvas: WideCanvas, flow: Array, alpha: Array, face: Array) -> tu
         flow: [128, 128, 2], from target to source, in crop sides; alpha: [128, 128], the target's matte; face: [68, 2],
             the target's landmarks.
     """
+    if canvas.fluff is not None:
+        # The networks know no hair that is neither head nor background, and leave it where it was.
+        sure = ramp(alpha, *_SURE)
+        flow = cv2.add(flow, cv2.multiply(cv2.subtract(spread(flow, sure), flow), cv2.merge([1.0 - sure] * 2)))
     wide_flow = _wide_flow(flow, alpha, face, canvas.crown)
     place = cv2.add(wide_flow * np.float32(_CROP), pixels(_WIDE))
     moved = cv2.remap(canvas.alpha, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0,))
@@ -162,6 +175,9 @@ def carried_on(canvas: WideCanvas, flow: Array, alpha: Array, face: Array) -> tu
     wide = np.asarray(moved, np.float32)
     deep = _deep() if canvas.margin else np.float32(1.0)
     within_crop(wide)[:] += deep * (alpha - within_crop(wide))
+    if canvas.fluff is not None:
+        loose = cv2.remap(canvas.fluff, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0,))
+        wide = cv2.max(wide, loose)
     return wide_flow, wide
 
 

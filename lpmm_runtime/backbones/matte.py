@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The portrait's matte, settled by its colours where the network is in doubt: GrabCut between its sure parts.
 
-Hair that the network missed is told by what is near it: it is like the head close by, and unlike what is behind.
+Hair that the network missed is told by what is near it: it is like the head close by, and unlike what is behind. Fluffy
+hair is mixed of both.
 """
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lpmm_runtime.backbones.background import spread
 from lpmm_runtime.backbones.pixel_maps import ramp
 from lpmm_runtime.portrait import resize
 
@@ -34,6 +36,14 @@ _MISSED, _NEAR, _STEP = 12, (14, 28), (2, 4)
 _LIKE, _SHARE, _NOISE = 0.12, 0.5, 0.01
 # What was found may have more beside it.
 _LOOKS = 2
+
+# Fluff ends so far from the head, pixels of 128, and is mixed of colours at least so different, but for so much.
+_FLUFF, _TOLD_APART, _UNMIXED = 14, 0.2, 0.15
+# It is more of the head's colour than the first, and than so many times what the background varies by; about fluff so
+# much of it are wisps, which are taken for as dense as the last at least: or they would stay behind.
+_THINNEST, _VARIES, _WISPS, _WISP = 0.25, 3.0, 0.3, 0.35
+# A head of fluffy hair has it along such a share of its outline: what is found beside others belongs to others.
+_ALL_AROUND = 0.45
 
 
 def settled_matte(crop: Array, alpha: Array) -> Array:
@@ -75,6 +85,53 @@ def regained_matte(picture: Array, alpha: Array, lowest: float) -> Array:
     return alpha
 
 
+def fluff(picture: Array, alpha: Array, lowest: float) -> Array | None:
+    """Return what of a head's hair lets the background through, as dense as it is [m, m]; None if its hair does not.
+
+    Beside hair as dense as the rest of it lies fluff of colours between the hair's and those of what is behind.
+
+    Args:
+        picture, alpha, lowest: as for `regained_matte`, which comes first.
+    """
+    small = cv2.GaussianBlur(np.asarray(resize(picture, *alpha.shape), np.float32), (0, 0), 0.7)
+    own = (decided(alpha) > 0.5).astype(np.uint8)
+    reach = cv2.dilate(own, _ellipse(_FLUFF + 2))
+    inner, outer = (part.astype(np.float32) for part in (cv2.erode(own, _ellipse(3)), 1 - reach))
+    if not (inner.any() and outer.any()):
+        return None
+    hair, behind = (cv2.GaussianBlur(spread(small, seen), (0, 0), soft) for seen, soft in ((inner, 3.0), (outer, 2.0)))
+    way = hair - behind
+    length = np.maximum((way * way).sum(axis=-1), np.float32(1e-4))
+    dense = ((small - behind) * way).sum(axis=-1) / length
+    unmixed = np.linalg.norm(small - behind - dense[..., None] * way, axis=-1)
+    # Of the background that is sure to be one, near by.
+    varies = np.abs(((small - cv2.blur(small, (15, 15))) * way).sum(axis=-1) / length)
+    sure = cv2.blur(outer, (41, 41))
+    varies = np.where(sure > 0.02, cv2.blur(varies * outer, (41, 41)) / np.maximum(sure, 1e-3), 1.0)
+    above = (np.arange(len(alpha))[:, None] < round(lowest * len(alpha))).astype(np.uint8)
+    told = (length > _TOLD_APART**2) & (unmixed < _UNMIXED) & (own == 0) & (above > 0)
+    least = _THINNEST + _VARIES * varies
+    found = told & (dense > least) & (reach > 0)
+    # Thin rims are the matte's soft edge.
+    thick = cv2.morphologyEx(found.astype(np.uint8) | own, cv2.MORPH_OPEN, _ellipse(2)) & (1 - own)
+    thick = cv2.morphologyEx(thick, cv2.MORPH_OPEN, _ellipse(1))
+    _, parts = cv2.connectedComponents(thick | own, connectivity=4)
+    thick &= np.isin(parts, np.unique(parts[own > 0])).astype(np.uint8)
+    rim = (own - cv2.erode(own, _ellipse(1))) * above
+    if (rim & cv2.dilate(thick, _ellipse(3))).sum() < _ALL_AROUND * max(int(rim.sum()), 1):
+        return None
+    wisps = told & (dense > _WISPS * least) & (cv2.dilate(thick, _ellipse(_FLUFF // 2)) > 0)
+    wisps = cv2.morphologyEx(wisps.astype(np.uint8) | thick | own, cv2.MORPH_CLOSE, _ellipse(2)) & (1 - own) & above
+    return _beside(own, wisps * np.clip(dense, _WISP, 1.0), 0.8)
+
+
+def _beside(own: NDArray[np.uint8], found: Array, soft: float) -> Array:
+    """Return what was found beside a head [m, m], and no seam between the two."""
+    both = np.where(own > 0, np.float32(1.0), found.astype(np.float32))
+    near = cv2.dilate((found > 0.0).astype(np.uint8), _ellipse(2))
+    return np.asarray(near * cv2.GaussianBlur(both, (0, 0), soft), np.float32)
+
+
 def _regained(picture: Array, alpha: Array, lowest: float) -> Array:
     own = (decided(alpha) > 0.5).astype(np.uint8)
     around = cv2.dilate(own, _ellipse(_MISSED))
@@ -100,7 +157,7 @@ def _regained(picture: Array, alpha: Array, lowest: float) -> Array:
     more = cv2.morphologyEx(grown & candidates.astype(np.uint8), cv2.MORPH_OPEN, _ellipse(1))
     _, parts = cv2.connectedComponents(more | own, connectivity=4)
     more &= np.isin(parts, np.unique(parts[own > 0])).astype(np.uint8)
-    return cv2.max(alpha, cv2.GaussianBlur(more.astype(np.float32), (0, 0), 0.5 * _SOFTNESS))
+    return cv2.max(alpha, _beside(own, more.astype(np.float32), 0.5 * _SOFTNESS))
 
 
 def _nearest_colour(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A head that rises out of its crop moves as a whole: in the full view no hair stays behind above it."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -150,6 +152,21 @@ def test_a_crown_near_the_crops_edge_follows_nods_and_turns_less_the_nearer_it_i
     low = surrounded(*scene(top=50))
     seen, _ = carried_on(wide_canvas(low, scene(top=50)[1]), within_crop(flow), scene(top=50)[2], face())
     np.testing.assert_allclose(within_crop(seen), within_crop(flow), atol=1e-6)
+
+
+def test_fluff_goes_with_the_head_beside_it_though_the_networks_leave_it_behind() -> None:
+    around, crop, alpha = scene(top=50)
+    loose = cv2.GaussianBlur(cv2.dilate(alpha, np.ones((9, 9), np.uint8)) - alpha, (0, 0), 0.8)
+    known = replace(surrounded(around, crop, alpha), fluff=np.pad(0.6 * loose, MARGIN))
+    flow = np.where(alpha[..., None] > 0.5, np.float32([0.06, 0.0]), np.float32(0.0)).astype(np.float32)
+    moved = np.roll(alpha, -round(0.06 * SIZE), axis=1)
+    flow = np.where(moved[..., None] > 0.5, np.float32([0.06, 0.0]), flow).astype(np.float32)
+    carried, wide = carried_on(wide_canvas(known, crop), flow, moved, face())
+    went = np.roll(0.6 * loose, -round(0.06 * SIZE), axis=1)
+    beside = (went > 0.4) & (moved < 0.01) & (np.arange(SIZE)[:, None] < 90)
+    assert beside.sum() > 100
+    assert within_crop(wide)[beside].mean() > 0.35
+    np.testing.assert_allclose(within_crop(carried)[beside].mean(axis=0), [0.06, 0.0], atol=0.01)
 
 
 @pytest.mark.parametrize("scale", [1, 2])

@@ -174,7 +174,7 @@ def test_what_is_known_to_be_a_full_blink_shuts_the_eyes(default_engine: Engine,
             portrait,
             evaluate_params(rig, portrait.params, {"eyeBlinkLeft": amount, "eyeBlinkRight": amount}, {}),
         )
-        for amount in (0.35, 1.0)
+        for amount in (0.5, 1.0)
     )
     # As if the portrait's eyes had been read as half shut.
     misread = backbone.with_full_blink(portrait.identity, some)

@@ -4,7 +4,7 @@
 import cv2
 import numpy as np
 
-from lpmm_runtime.backbones.matte import decided, regained_matte, rounded, settled_matte
+from lpmm_runtime.backbones.matte import decided, fluff, regained_matte, rounded, settled_matte
 from lpmm_runtime.backbones.portrait_flow import _enlarged
 
 
@@ -89,3 +89,43 @@ def test_a_wall_of_the_clothes_colour_does_not_join_the_head() -> None:
     crop[205:238, 58:84] = wall
     alpha = np.maximum(truth, cv2.resize(shoulders, (128, 128), interpolation=cv2.INTER_AREA))
     assert np.abs(regained_matte(crop, alpha, lowest=0.76) - alpha).max() < 0.05
+
+
+def fluffy(full_circle: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A brown disc and curls that thin out over speckled blue [256, 256, 3], the disc's matte and how dense curls are,
+    both [128, 128]; curls are all around it, or to one side."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:256, :256] - 127.5
+    away = np.hypot(x, y) - 60.0
+    density = np.where(away > 0.0, np.clip(0.85 - away / 30.0, 0.0, 1.0), 1.0)
+    if not full_circle:
+        density = np.where((away > 0.0) & (x < 45), 0.0, density)
+    hair = cv2.GaussianBlur((rng.random((256, 256)) < density).astype(np.float32), (0, 0), 0.6)
+    crop = hair[..., None] * np.float32([0.35, 0.22, 0.12]) + (1 - hair[..., None]) * np.float32([0.4, 0.55, 0.85])
+    crop += rng.normal(0, 0.02, crop.shape).astype(np.float32)
+    disc, dense = (
+        cv2.resize(part.astype(np.float32), (128, 128), interpolation=cv2.INTER_AREA) for part in (away <= 0, density)
+    )
+    return crop.clip(0, 1).astype(np.float32), disc, dense
+
+
+def test_hair_that_lets_the_background_through_is_as_dense_as_it_is() -> None:
+    crop, disc, dense = fluffy()
+    found = fluff(crop, disc, lowest=1.0)
+    assert found is not None
+    matte = np.maximum(disc, found)
+    ring = (disc < 0.01) & (dense > 0.2)
+    assert np.abs(matte - dense)[ring].mean() < 0.12
+    assert decided(matte)[dense == 0.0].max() == 0.0
+    # No seam between the two: from within to without it only falls.
+    assert (np.diff(matte[64, 64:110]) < 0.06).all() and matte[64, 64:92].min() > 0.7
+
+
+def test_what_stands_beside_a_head_is_not_its_fluff_and_clothes_are_not_either() -> None:
+    crop, disc, _ = fluffy(full_circle=False)
+    assert fluff(crop, disc, lowest=1.0) is None
+    plain, truth = portrait()
+    assert fluff(plain, truth, lowest=1.0) is None
+    crop, disc, _ = fluffy()
+    low = fluff(crop, disc, lowest=0.5)
+    assert low is None or low[66:].max() == 0.0

@@ -13,7 +13,7 @@ from training.head_calibration import FURTHER, HeadReadings, bent, calibrate, me
 from training.synth.facekit import FaceKit
 
 YAW, PITCH, ROLL = np.array([-25.0, -15, 15, 25]), np.array([-15.0, -8, 8, 15]), np.array([-20.0, 20])
-NOD = FURTHER["headPitch"]
+NOD = np.repeat(FURTHER["headPitch"], 2)
 
 
 def readings(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> HeadReadings:
@@ -53,7 +53,9 @@ def test_a_faithful_bundle_is_left_as_it_is(straight: ControlMap) -> None:
 def test_nods_go_further_than_the_regressor_asks(straight: ControlMap) -> None:
     controls = bent(straight, response(readings(YAW, PITCH, ROLL)))
     base = np.zeros(5, np.float32)
-    assert controls.offset({"headPitch": 10.0}, base)[1] == pytest.approx(10.0 * NOD, abs=0.05)
+    # The multiple is a line in the angle, through what is asked at either end.
+    assert controls.offset({"headPitch": 12.0}, base)[1] == pytest.approx(12.0 * NOD[-1], abs=0.4)
+    assert controls.offset({"headPitch": -12.0}, base)[1] == pytest.approx(-12.0 * NOD[0], abs=0.4)
     assert controls.offset({"headYaw": 10.0}, base)[0] == pytest.approx(10.0, abs=0.05)
 
 

@@ -8,8 +8,9 @@ import pytest
 from lpmm_runtime.crop import square_of_landmarks
 from training.augment import CropJitter, apply_matrix, crop_matrix, cut, distort
 from training.shards import ShardPlan, make_shards, read_all
+from training.synth.canonical import CanonicalFrame
 from training.synth.facekit import FaceKit
-from training.synth.head import with_brow_edges
+from training.synth.head import LandmarkSampler, with_brow_edges
 from training.synth.motion import Motion
 from training.synth.people import HELD_OUT, sample_person
 from training.synth.samples import FACE_MARGIN, SampleMaker
@@ -93,6 +94,33 @@ def test_alpha_covers_the_head_and_not_the_corners(maker: SampleMaker) -> None:
     nose = (group.landmarks[0, 30] * SIZE).astype(int)
     assert group.images[0, nose[1], nose[0], 3] == 255
     assert group.images[0, 0, 0, 3] == 0
+
+
+def test_halves_of_an_expression_move_one_corner_and_add_up_to_the_whole(loaded_toy_kit: FaceKit) -> None:
+    frame = CanonicalFrame(LandmarkSampler(loaded_toy_kit))
+    rest, right, left = frame.points(Motion()), 48, 54
+
+    def moved(**targets: float) -> np.ndarray:
+        return frame.points(Motion(targets={name.replace("_", "-"): value for name, value in targets.items()})) - rest
+
+    one, other = moved(mouth_left_corner_puller=1.0), moved(mouth_right_corner_puller=1.0)
+    assert np.abs(one[right]).max() < 0.02 * np.abs(one[left]).max()
+    assert np.abs(other[left]).max() < 0.02 * np.abs(other[right]).max()
+    # Projection is not linear, by little.
+    assert one + other == pytest.approx(moved(mouth_corner_puller=1.0), abs=0.02 * np.abs(one).max())
+
+
+@pytest.mark.parametrize("control", ["mouthSmile", "mouthStretch"])
+def test_a_smile_is_wider_than_a_mouth_at_rest_and_leaves_its_middle(loaded_toy_kit: FaceKit, control: str) -> None:
+    frame = CanonicalFrame(LandmarkSampler(loaded_toy_kit))
+    rest, posed = (
+        frame.points(Motion()),
+        frame.points(Motion(controls={f"{control}{s}": 1.0 for s in ("Left", "Right")})),
+    )
+    wider = np.linalg.norm(posed[54] - posed[48]) / np.linalg.norm(rest[54] - rest[48])
+    assert wider > 1.1
+    lifted = rest[:, 1] - posed[:, 1]
+    assert abs(lifted[66]) < 0.2 * np.linalg.norm(posed[48] - rest[48])
 
 
 def test_train_people_never_wear_what_is_held_out(loaded_toy_kit: FaceKit) -> None:

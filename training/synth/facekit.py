@@ -21,6 +21,11 @@ from training.synth import quaternions
 Array = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
+# The kit moves both corners of the mouth by these; people and sliders also move one. The halves' sum is the whole.
+_HALVED = ("mouth-corner-puller", "mouth-retraction", "mouth-depression")
+# On either side of the middle, dm, a half fades into the other.
+_HALVES_MEET = 0.12
+
 
 @dataclass(frozen=True)
 class Rig:
@@ -168,7 +173,9 @@ class FaceKit:
 
         bones = tuple(meta["bones"])
         base = arrays["base_v"].astype(np.float32)
-        self.targets: dict[str, int] = {target["name"]: row for row, target in enumerate(meta["targets"])}
+        self.targets, deltas = _with_halves(
+            {target["name"]: row for row, target in enumerate(meta["targets"])}, _dense_deltas(arrays, len(base)), base
+        )
         self.modifiers: list[dict[str, str | None]] = meta["modifiers"]
         self.asymmetries: list[str] = meta["asym"]
         self.expression_presets: dict[str, dict[str, float]] = meta["expression_presets"]
@@ -180,7 +187,7 @@ class FaceKit:
         )
         self.body = Body(
             base=base,
-            deltas=_dense_deltas(arrays, len(base)),
+            deltas=deltas,
             weights=_dense_weights(arrays["bone_idx"], arrays["bone_w"], len(bones)),
             joints=_joint_rows(arrays, len(bones), len(base)),
         )
@@ -299,6 +306,21 @@ def _dense_deltas(arrays: Mapping[str, NDArray], count: int) -> Array:
         span = slice(pointer[row], pointer[row + 1])
         deltas[row, arrays["t_idx"][span]] = arrays["t_delta_milli"][span] * np.float32(1e-3)
     return deltas.reshape(len(deltas), -1)
+
+
+def _with_halves(targets: dict[str, int], deltas: Array, base: Array) -> tuple[dict[str, int], Array]:
+    """Return targets and their deltas with the two halves of each that is `_HALVED`: "mouth-left-retraction"."""
+    step = np.clip(0.5 + 0.5 * base[:, 0] / _HALVES_MEET, 0.0, 1.0)
+    left = step * step * (3.0 - 2.0 * step)
+    named, rows = dict(targets), [deltas]
+    for name, row in targets.items():
+        people, slash, stem = name.rpartition("/")
+        if stem not in _HALVED:
+            continue
+        for side, share in (("left", left), ("right", 1.0 - left)):
+            named[f"{people}{slash}{stem.replace('mouth-', f'mouth-{side}-')}"] = len(deltas) + len(rows) - 1
+            rows.append((deltas[row].reshape(-1, 3) * share[:, None]).reshape(1, -1))
+    return named, np.concatenate(rows).astype(np.float32)
 
 
 def _joint_rows(arrays: Mapping[str, NDArray], bones: int, vertices: int) -> Array:

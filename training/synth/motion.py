@@ -50,15 +50,30 @@ CONTROL_POSES: dict[str, ControlPose] = {
     "browDownRight": ControlPose(targets={"eyebrows-right-down": 1.5}),
     "browOuterUpLeft": ControlPose(targets={"eyebrows-left-extern-up": 1.6, "eyebrows-left-up": 1.0}),
     "browOuterUpRight": ControlPose(targets={"eyebrows-right-extern-up": 1.6, "eyebrows-right-up": 1.0}),
-    "jawOpen": ControlPose(units={"JawDrop": 1.51, "UpperLipUp": 0.47}),
+    # Dropped alone, the kit's jaw draws the corners together and the lower lip to a point.
+    "jawOpen": ControlPose(
+        units={
+            "JawDropStretched": 0.95,
+            "JawDrop": 0.3,
+            "lowerLipDown": 0.3,
+            "MouthLeftPlatysma": 0.45,
+            "MouthRightPlatysma": 0.45,
+        }
+    ),
     "jawLeft": ControlPose(units={"ChinLeft": 1.0}),
     "jawRight": ControlPose(units={"ChinRight": 1.0}),
-    "mouthSmileLeft": ControlPose(units={"MouthLeftPullUp": 0.9, "MouthLeftPullSide": 0.4, "LeftCheekUp": 0.4}),
-    "mouthSmileRight": ControlPose(units={"MouthRightPullUp": 0.9, "MouthRightPullSide": 0.4, "RightCheekUp": 0.4}),
-    "mouthFrownLeft": ControlPose(units={"MouthLeftPullDown": 1.6}),
-    "mouthFrownRight": ControlPose(units={"MouthRightPullDown": 1.6}),
-    "mouthStretchLeft": ControlPose(units={"MouthLeftPullSide": 1.0}),
-    "mouthStretchRight": ControlPose(units={"MouthRightPullSide": 1.0}),
+    # The rig's bones at the corners take the middle of both lips up with them, to the nose: a smile pulled by them is
+    # hardly wider than a mouth at rest. Its targets move the corners.
+    "mouthSmileLeft": ControlPose(
+        units={"LeftCheekUp": 0.4}, targets={"mouth-left-corner-puller": 0.85, "mouth-left-retraction": 0.6}
+    ),
+    "mouthSmileRight": ControlPose(
+        units={"RightCheekUp": 0.4}, targets={"mouth-right-corner-puller": 0.85, "mouth-right-retraction": 0.6}
+    ),
+    "mouthFrownLeft": ControlPose(units={"MouthLeftPullDown": 1.0}, targets={"mouth-left-depression": 0.5}),
+    "mouthFrownRight": ControlPose(units={"MouthRightPullDown": 1.0}, targets={"mouth-right-depression": 0.5}),
+    "mouthStretchLeft": ControlPose(targets={"mouth-left-retraction": 1.2, "mouth-left-depression": 0.35}),
+    "mouthStretchRight": ControlPose(targets={"mouth-right-retraction": 1.2, "mouth-right-depression": 0.35}),
     "mouthLeft": ControlPose(units={"MouthMoveLeft": 1.0}),
     "mouthRight": ControlPose(units={"MouthMoveRight": 1.0}),
     "mouthPucker": ControlPose(units={"LipsKiss": 1.0}),
@@ -71,8 +86,11 @@ CONTROL_POSES: dict[str, ControlPose] = {
         targets={"mouth-retraction": 0.7},
     ),
     "mouthShrugLower": ControlPose(units={"lowerLipUp": 1.2}),
-    # The kit's wrinkled nose alone is a frown: a sneer bares the upper teeth, too.
-    "noseSneer": ControlPose(units={"NoseWrinkler": 0.5, "UpperLipUp": 0.6}),
+    # The kit's wrinkled nose is a frown, and moves no wing of the nose: a sneer lifts them, and bares the upper teeth.
+    "noseSneer": ControlPose(
+        units={"NoseWrinkler": 0.2},
+        targets={"mouth-elevation": 0.7, "nose-left-elevation": 0.5, "nose-right-elevation": 0.5},
+    ),
     # The subject's left is the picture's right, where a positive yaw looks.
     "eyeLookInLeft": ControlPose(gaze={"left": (-GAZE_ASIDE, 0.0)}),
     "eyeLookInRight": ControlPose(gaze={"right": (GAZE_ASIDE, 0.0)}),
