@@ -206,7 +206,7 @@ class DefaultRun(RunFolder):
         processes.from_first(lambda: self.save_controls("controls", rig.controls(fitted)))
 
     def calibration(self) -> None:
-        """Bend the head map until frames turn as far as they are told, and scale blinks until they shut eyes at 1."""
+        """Bend the head map until frames turn as far as they are told, and scale blinks to the way that lids go."""
         trial = self.folder / "calibration-bundle"
 
         def bundle_of(controls: ControlMap) -> Engine:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Half a blink that is half a blink: the sliders' value at which a bundle's lids meet becomes 1.
+"""Half a blink that is nearer to half a blink: lids meet later on their slider's way, most of them before its end.
 
 A blink is one step in param space for all eyes, made long enough to shut wide ones, and the eyes of many would be shut
-at three quarters of it. What is left open at half the way says where they are.
+at two thirds of it. What is left open at half the way says where they are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.controls import ControlMap
-from lpmm_runtime.engine import Engine
+from lpmm_runtime.engine import Character, Engine
 from lpmm_runtime.frame import evaluate_params
 from training.evaluation.control_effects import lid_gaps
 from training.sitters import REST, sitters
@@ -40,16 +40,17 @@ def shut_at(engine: Engine, kit: FaceKit, people: int, seed: int) -> Array:
     found = []
     for sitter in sitters(kit, people, seed, "lids"):
         character = engine.create_character(*sitter.render(REST), "a synthetic portrait")
-
-        def gaps(values: dict[str, float]) -> Array:
-            latent = engine.pose_latent_of(character, evaluate_params(engine.bundle.rig, character.params, values, {}))  # noqa: B023
-            feeds = {**character.identity.features, "pose_latent": latent[None]}  # noqa: B023
-            landmarks = engine.sessions.run("generator", feeds)["landmarks"][0, :68]
-            return lid_gaps(landmarks.astype(np.float64))
-
-        closed = 1.0 - gaps(dict.fromkeys(_LIDS, _HALF)) / np.maximum(gaps({}), 1e-9)
-        found.append(_HALF / np.maximum(closed, 1e-3))
+        rest, half = (_gaps(engine, character, blink) for blink in (0.0, _HALF))
+        found.append(_HALF / np.maximum(1.0 - half / np.maximum(rest, 1e-9), 1e-3))
     return np.array(found)
+
+
+def _gaps(engine: Engine, character: Character, blink: float) -> Array:
+    """Return how far both eyes [2] are open by the generator's landmarks, with both blinks at a value."""
+    params = evaluate_params(engine.bundle.rig, character.params, dict.fromkeys(_LIDS, blink), {})
+    latent = engine.pose_latent_of(character, params)
+    feeds = {**character.identity.features, "pose_latent": latent[None]}
+    return lid_gaps(engine.sessions.run("generator", feeds)["landmarks"][0, :68].astype(np.float64))
 
 
 def scaled(controls: ControlMap, factor: float) -> ControlMap:
