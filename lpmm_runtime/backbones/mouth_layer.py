@@ -76,9 +76,10 @@ def portrait_mouth(crop: Array, landmarks: Array) -> PortraitMouth:
     inside, light = _shown_inside(crop, landmarks), _light(crop, landmarks)
     if grey:
         light = np.full(3, light.mean(), np.float32)
-    teeth = _teeth(crop, inside, landmarks)
+    lips = _lip_colours(crop, inside, landmarks)
+    teeth = _teeth(crop, inside, landmarks, lips)
     colour = _teeth_colour(crop, teeth, light, grey)
-    lip = _lower_lip(crop, teeth, inside, landmarks)
+    lip = _lower_lip(crop, teeth, landmarks, lips)
     if lip.max() > _CUT_SEEN:
         put = _with_lower_lip(landmarks, lip)
         band = np.concatenate([_smooth(put[list(_LOWER_INNER)]), landmarks[[48, 59, 58, 57, 56, 55, 54]]])
@@ -86,11 +87,16 @@ def portrait_mouth(crop: Array, landmarks: Array) -> PortraitMouth:
     return PortraitMouth(inside, teeth, colour, light, grey, lip)
 
 
-def _lower_lip(crop: Array, teeth: Array, inside: Array, landmarks: Array) -> Array:
-    """Return `PortraitMouth.lip`: between inner lips is teeth or dark; what is neither, below, is lip."""
+def _lip_colours(crop: Array, inside: Array, landmarks: Array) -> Array:
+    """Return the colours [n, 3] of what is within the outer lips and not inside the mouth."""
     size = len(crop)
     outer = _filled(landmarks[list(_OUTER)] * size, (slice(0, size), slice(0, size)))
-    lips = crop[(outer > 0.9) & (inside < 0.05)]
+    return np.asarray(crop[(outer > 0.9) & (inside < 0.05)], np.float32)
+
+
+def _lower_lip(crop: Array, teeth: Array, landmarks: Array, lips: Array) -> Array:
+    """Return `PortraitMouth.lip`: between inner lips is teeth or dark; what is neither, below, is lip."""
+    size = len(crop)
     lip = np.zeros(3, np.float32)
     if not len(lips):
         return lip
@@ -191,11 +197,9 @@ def _shown_inside(crop: Array, landmarks: Array) -> Array:
     return np.asarray(cv2.GaussianBlur(cut, (0, 0), max(0.6, 0.003 * size)), np.float32)
 
 
-def _teeth(crop: Array, inside: Array, landmarks: Array) -> Array:
-    """Return [s, s]: what of a mouth's inside is about as bright as lips, or brighter, and less red."""
+def _teeth(crop: Array, inside: Array, landmarks: Array, lips: Array) -> Array:
+    """Return [s, s]: what of a mouth's inside is about as bright as `lips` [n, 3], or brighter, and less red."""
     size = len(crop)
-    outer = _filled(landmarks[list(_OUTER)] * size, (slice(0, size), slice(0, size)))
-    lips = crop[(outer > 0.9) & (inside < 0.05)]
     if not len(lips) or inside.max() < 0.5:
         return np.zeros_like(inside)
     lip = np.median(lips, axis=0)
@@ -233,11 +237,12 @@ def draw_mouth(
     size = len(head)
     source, target = (_with_lower_lip(landmarks, mouth.lip) for landmarks in (source, target))
     unit = _interocular(source) * size
-    grown = (_gap(target) - _gap(source)) * size / unit
+    before, after = _gap(source) * size / unit, _gap(target) * size / unit
+    grown = after - before
     strength = float(np.clip((grown - _GROWN_FROM) / (_GROWN_FULL - _GROWN_FROM), 0.0, 1.0))
     # The inside of a mouth that is open is better than any that is drawn, until it is stretched too far.
-    wide, stretch = _gap(source) * size / unit, _gap(target) / max(_gap(source), 1e-6)
-    strength *= 1.0 - float(_step(np.float32(wide), *_OPEN) * (1.0 - _step(np.float32(stretch), *_STRETCHED)))
+    stretched = _step(np.float32(after / max(before, 1e-6)), *_STRETCHED)
+    strength *= 1.0 - float(_step(np.float32(before), *_OPEN) * (1.0 - stretched))
     if strength == 0.0 or unit < 4.0:
         return
     outline = inner_lips(target) * size
