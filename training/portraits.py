@@ -1,73 +1,155 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Portraits of synthetic people, rendered large: what the demo and the tests use as photos.
+"""The portraits that ship, rendered by Cycles: what the demo, the sheet and the tests use as photos.
 
-python -m training portraits --kit KIT --out portraits --seeds 3 8 21
+python -m training portraits --kit KIT --out lpmm_runtime/portraits        # needs bpy; minutes a portrait
 """
 
+from __future__ import annotations
+
 import argparse
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from training.synth.facekit import FaceKit
-from training.synth.head import LandmarkSampler, crop_camera, frontal_camera, pose_head, project_landmarks
 from training.synth.motion import Motion
-from training.synth.people import Person, sample_person
-from training.synth.renderer import Renderer, Stage
-from training.synth.stage import even_lighting
+from training.synth.people import ETHNICITIES, Person, Strands, brow_morphs, macro_morphs, sample_shape
 
-# The picture is this much wider than the aligned crop, so that there is something around it.
-_MARGIN = 1.35
+if TYPE_CHECKING:
+    from training.portraiture.scene import Portrait
 
-
-def backdrop(rng: np.random.Generator, size: int = 512) -> NDArray[np.uint8]:
-    """Return an out-of-focus room, uint8 [size, size, 3]: a wall, and upright and level edges that show any drag."""
-    wall = rng.uniform(120, 200) * np.array([1.0, rng.uniform(0.9, 1.0), rng.uniform(0.8, 1.0)])
-    image = np.tile(wall, (size, size, 1)) * np.linspace(1.06, 0.88, size)[:, None, None]
-    for _ in range(int(rng.integers(3, 6))):
-        left, width = int(rng.uniform(0, size)), int(rng.uniform(0.03, 0.2) * size)
-        image[:, left : left + width] *= rng.uniform(0.65, 1.15) * np.exp(rng.normal(0, 0.05, 3))
-    level = int(rng.uniform(0.55, 0.8) * size)
-    image[level : level + max(2, size // 60)] *= 0.75
-    return cv2.GaussianBlur(image.clip(0, 255).astype(np.uint8), (0, 0), size / 170)
+# Of the drawn shape's distance from the average: what is left is a face one might meet.
+_MILDNESS = 0.45
+_JPEG_QUALITY = 92
+_LASH, _THICK_BROW = (0.01, 0.01, 0.01), "eyebrow001"
 
 
-def portrait(kit: FaceKit, person: Person, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-    """Return a relaxed portrait uint8 [size, size, 3] of a person in soft light."""
-    motion = Motion(
-        yaw=float(rng.uniform(-8, 8)),
-        pitch=float(rng.uniform(-2, 4)),
-        controls={"eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05, "mouthSmileLeft": 0.15, "mouthSmileRight": 0.15},
-    )
-    points = LandmarkSampler(kit).points(person, motion)
-    camera = frontal_camera(points[0].mean(axis=0), 16.0)
-    landmarks, _ = project_landmarks(points, camera)
-    camera = crop_camera(camera, landmarks, _MARGIN)
-    head = pose_head(kit, kit.body, kit.rig, person, motion)
-    renderer = Renderer(kit, size, supersampling=2)
-    picture, _ = renderer.render(person, head, Stage(camera, even_lighting(), backdrop(rng)))
-    return picture[..., :3]
+def shape(kit: FaceKit, seed: int, macro: dict[str, float], ethnicity: tuple[float, float, float]) -> dict[str, float]:
+    """Return the morphs of a face drawn by `seed` and brought near to the average, on the build that `macro` says."""
+    drawn, _ = sample_shape(kit, np.random.default_rng(seed))
+    builds = ("universal-", *ETHNICITIES)
+    own = {name: _MILDNESS * amount for name, amount in drawn.items() if not name.startswith(builds)}
+    return own | macro | brow_morphs(ethnicity, 0.65)
+
+
+def relaxed(yaw: float, brows: float = 0.0) -> Motion:
+    """Return a faint smile into the camera, the head turned by `yaw` degrees."""
+    controls = {"eyeBlinkLeft": 0.06, "eyeBlinkRight": 0.06, "mouthSmileLeft": 0.34, "mouthSmileRight": 0.34}
+    return Motion(yaw=yaw, pitch=2.0, controls=controls | {"browInnerUp": brows})
+
+
+def portraits(kit: FaceKit) -> dict[str, Portrait]:
+    """Return the portraits that ship, by name."""
+    from training.portraiture.scene import Pigment, Portrait
+    from training.portraiture.strands import Hair
+
+    european, african, asian = (0.8, 0.15, 0.05), (0.1, 0.05, 0.85), (0.25, 0.7, 0.05)
+
+    def dark(name: str, density: float, red: float = 0.02) -> Strands:
+        return Strands(name, name, (red, 0.7 * red, 0.6 * red), 0.4, density=density)
+
+    def lashes(name: str) -> Strands:
+        return Strands(name, name, _LASH, 0.2, density=0.9)
+
+    return {
+        "ada": Portrait(
+            Person(
+                shape(kit, 11, macro_morphs(0.02, 0.46, european, weight=0.42), european),
+                european,
+                skin="skin_young_lightskinned_female2",
+                iris="eye_brownlight",
+                brows=dark(_THICK_BROW, 1.1, red=0.05),
+                lashes=lashes("eyelashes01"),
+            ),
+            relaxed(4.0),
+            Hair("long", 45_000, 1.55, parting=-0.18, locks=0.55, frizz=0.012),
+            Pigment(0.6, 0.4),
+            shirt=(0.16, 0.03, 0.035),
+            neckline=5.95,
+            room="shelves",
+            wall=(0.36, 0.34, 0.32),
+            exposure=0.25,
+            seed=3,
+        ),
+        "ben": Portrait(
+            Person(
+                shape(kit, 23, macro_morphs(1.0, 0.6, african, weight=0.5, muscle=0.75), african),
+                african,
+                skin="skin_young_darkskinned_male",
+                iris="eye_brown",
+                brows=dark(_THICK_BROW, 0.8, red=0.01),
+                lashes=lashes("eyelashes02"),
+            ),
+            relaxed(-5.0),
+            Hair("curls", 26_000, 0.28, parting=0.0, locks=0.75, frizz=0.012),
+            Pigment(0.97, 0.2),
+            shirt=(0.45, 0.46, 0.44),
+            neckline=6.05,
+            room="window",
+            wall=(0.55, 0.5, 0.42),
+            skin_gain=(1.3, 1.25, 1.2),
+            beard=(9000, 0.05),
+            key_side=1,
+            exposure=0.5,
+            seed=4,
+        ),
+        "cleo": Portrait(
+            Person(
+                shape(kit, 37, macro_morphs(0.05, 0.52, asian, weight=0.45), asian),
+                asian,
+                skin="skin_young_lightskinned_female3",
+                iris="eye_brown",
+                brows=dark("eyebrow012", 1.0),
+                lashes=lashes("eyelashes03"),
+            ),
+            relaxed(3.0, brows=0.2),
+            Hair("tied", 45_000, 0.0, parting=0.0, locks=0.35, frizz=0.006),
+            Pigment(0.9, 0.2),
+            shirt=(0.05, 0.09, 0.12),
+            neckline=6.0,
+            room="panels",
+            wall=(0.3, 0.38, 0.36),
+            skin_gain=(1.0, 0.93, 0.84),
+            rim=30.0,
+            exposure=0.15,
+            seed=5,
+        ),
+    }
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the `portraits` step."""
-    parser = subparsers.add_parser("portraits", help="render portraits of synthetic people")
+    parser = subparsers.add_parser("portraits", help="render the portraits that ship; needs bpy")
     parser.add_argument("--kit", type=Path, required=True, help="the face kit's folder")
     parser.add_argument("--out", type=Path, required=True, help="where the pictures go")
-    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="a person each")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these (default: all)")
     parser.add_argument("--size", type=int, default=768, help="side in pixels")
+    parser.add_argument("--samples", type=int, default=192, help="of Cycles, a pixel")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Render the portraits, named by their seeds."""
+    """Render the portraits."""
+    try:
+        from training.portraiture.scene import render
+    except ModuleNotFoundError as error:
+        raise ValueError(f"portraits are rendered by Blender's Cycles: {error} (install bpy)") from error
+
     kit = FaceKit(args.kit)
+    all_of_them = portraits(kit)
+    unknown = sorted(set(args.only or ()) - set(all_of_them))
+    if unknown:
+        raise ValueError(f"no portrait {', '.join(unknown)}; there are {', '.join(all_of_them)}")
     args.out.mkdir(parents=True, exist_ok=True)
-    for seed in args.seeds:
-        rng = np.random.default_rng([seed, 23])
-        person = sample_person(kit, rng, "train")
-        picture = portrait(kit, person, rng, args.size)
-        cv2.imwrite(str(args.out / f"{seed:03d}.png"), picture[..., ::-1])
+    for name, portrait in all_of_them.items():
+        if args.only and name not in args.only:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            rendered = Path(folder) / f"{name}.png"
+            render(kit, portrait, rendered, args.size, args.samples)
+            picture = cv2.imread(str(rendered), cv2.IMREAD_COLOR)
+        cv2.imwrite(str(args.out / f"{name}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return 0

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lpmm_runtime.face_finding import Box
-from training.portraits import backdrop
+from training.synth.backdrops import plain_room
 from training.synth.facekit import FaceKit
 from training.synth.head import Camera, LandmarkSampler, crop_camera, frontal_camera, pose_head, project_landmarks
 from training.synth.motion import Motion
@@ -49,7 +49,7 @@ def sitters(kit: FaceKit, people: int, seed: int, what: str) -> Iterator[Sitter]
     for number in tqdm(range(people), desc=what, unit="person"):
         rng = np.random.default_rng([seed, 37, number])
         person = sample_person(kit, rng, "train")
-        room = backdrop(rng)
+        room = plain_room(rng)
         points = sampler.points(person, REST)
         camera = frontal_camera(points[0].mean(axis=0), _VIEW)
         camera = crop_camera(camera, project_landmarks(points, camera)[0], _MARGIN)

@@ -227,7 +227,7 @@ def _canvas(identity: PortraitFlowIdentity, size: int) -> Canvas:
         plate, head = (np.ascontiguousarray(layer[middle, middle]) for layer in (wide.plate, wide.head))
     mouth = portrait_mouth(crop, identity.landmarks)
     lids = portrait_lids(crop, identity.landmarks)
-    detail = head_detail(head, alpha, identity.landmarks), skin_grain(crop, identity.landmarks)
+    detail = head_detail(head, alpha), skin_grain(crop, identity.landmarks)
     return Canvas(crop, alpha, plate, wide, detail, mouth, eyes, lids)
 
 

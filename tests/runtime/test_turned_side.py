@@ -54,7 +54,7 @@ def turned(amount: float) -> TurnedSide:
 
 
 def detail_of(head: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return head_detail(head, matte(SIZE), face()), skin_grain(head, face())
+    return head_detail(head, matte(SIZE)), skin_grain(head, face())
 
 
 def gradients(picture: np.ndarray) -> tuple[float, float]:
@@ -136,31 +136,58 @@ def test_frames_without_a_turned_side_stay_as_they_are() -> None:
     np.testing.assert_array_equal(moved, grain())
 
 
-def test_a_narrow_strip_of_hair_goes_on_as_the_hair_above() -> None:
-    y, x = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE
-    alpha = matte(SIZE, 0.5)
-    points = face()
-    points[:, 0] = 0.5 + 2.4 * (points[:, 0] - 0.68)
-    skin, hair = np.float32([0.9, 0.7, 0.6]), np.float32([0.3, 0.2, 0.1])
-    face_part = (np.hypot((x - 0.5) / 0.23, (y - 0.55) / 0.24) < 1)[..., None]
-    # Strands show in the hair above alone.
-    strands = np.where(y < 0.38, 0.08 * np.sign(np.sin(2 * np.pi * x * SIZE / 5)), 0.0)[..., None]
-    head = np.where(face_part, skin, hair + strands).astype("f4")
-    detail = head_detail(head, alpha, points)
-    power = (np.abs(np.fft.rfft(detail[115:140, 22:47], axis=1)) ** 2).mean(axis=0)[1:]
-    # Five waves of a strand's width in 25 pixels, some turned round.
-    assert power[3:6].sum() > 0.4 * power.sum()
+def combed(degrees: float) -> np.ndarray:
+    """Hair [s, s, 3] of fine strands that run at an angle, 0 from left to right."""
+    noise = np.random.default_rng(4).standard_normal((3 * SIZE, 3 * SIZE)).astype("f4")
+    noise = cv2.GaussianBlur(noise, (0, 0), 25.0, sigmaY=1.2)
+    turn = cv2.getRotationMatrix2D((1.5 * SIZE, 1.5 * SIZE), degrees, 1.0)
+    noise = cv2.warpAffine(noise, turn, noise.shape)[SIZE : 2 * SIZE, SIZE : 2 * SIZE]
+    return np.repeat((0.4 + 0.05 * noise / noise.std())[..., None], 3, axis=2).astype("f4")
+
+
+def run_of(detail: np.ndarray) -> tuple[float, float]:
+    """Return the angle in degrees that strands run at, and how much of the change is across them, 0 to 1."""
+    across, down = np.gradient(detail, axis=1), np.gradient(detail, axis=0)
+    xx, yy, xy = (across**2).mean(), (down**2).mean(), (across * down).mean()
+    angle = np.degrees(0.5 * np.arctan2(-2.0 * xy, yy - xx))
+    return float(-angle % 180.0), float(np.hypot(yy - xx, 2.0 * xy) / (xx + yy))
+
+
+@pytest.mark.parametrize("degrees", [20.0, 65.0, 110.0, 160.0])
+def test_strands_go_on_beyond_the_head_the_way_they_run_at_its_edge(degrees: float) -> None:
+    detail = head_detail(combed(degrees), matte(SIZE))
+    beyond = detail[100:156, 20:60]
+    angle, coherent = run_of(beyond)
+    assert abs((angle - degrees + 90.0) % 180.0 - 90.0) < 15.0
+    assert coherent > 0.6
+    inside = detail[100:156, 120:176]
+    assert 0.5 * inside.std() < beyond.std() < 1.5 * inside.std()
+
+
+def test_hair_without_a_direction_gets_none() -> None:
+    assert run_of(head_detail(grain(), matte(SIZE))[100:156, 20:60])[1] < 0.4
+
+
+def test_nothing_of_the_head_comes_again_beyond_its_edge() -> None:
+    head = combed(90.0)
+    cv2.line(head, (90, 110), (110, 150), (0.9, 0.9, 0.9), 2)
+    cv2.line(head, (110, 110), (90, 150), (0.9, 0.9, 0.9), 2)
+    detail = head_detail(head, matte(SIZE))
+    beyond = detail[:, : round((MIDDLE - RADIUS - 0.02) * SIZE)]
+    mark = detail[108:152, 88:112]
+    for turned_mark in (mark, mark[:, ::-1]):
+        assert cv2.matchTemplate(beyond, np.ascontiguousarray(turned_mark), cv2.TM_CCOEFF_NORMED).max() < 0.5
 
 
 def test_the_detail_of_a_portrait_is_the_same_each_time_and_small_where_none_is() -> None:
     head = np.full((SIZE, SIZE, 3), 0.4, np.float32)
-    assert np.abs(head_detail(head, matte(SIZE), face())).max() < 1e-5
-    first, second = (head_detail(grain(), matte(SIZE), face()) for _ in range(2))
+    assert np.abs(head_detail(head, matte(SIZE))).max() < 1e-5
+    first, second = (head_detail(grain(), matte(SIZE)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 def test_a_crop_that_is_all_head_has_its_own_detail() -> None:
-    detail = head_detail(grain(), np.ones((SIZE, SIZE), np.float32), face())
+    detail = head_detail(grain(), np.ones((SIZE, SIZE), np.float32))
     assert np.isfinite(detail).all()
     assert detail.std() > 0.03
 

@@ -14,8 +14,8 @@ from lpmm_runtime.controls import HEAD_CONTROLS, Control
 from training.control_fit import control_list
 from training.evaluation.independent_reader import Reader
 from training.evaluation.subjects import READ_SIDE, Performer, Pixels
-from training.portraits import backdrop
 from training.slider_motions import added
+from training.synth.backdrops import plain_room
 from training.synth.facekit import FaceKit
 from training.synth.head import LandmarkSampler, crop_camera, frontal_camera, pose_head, project_landmarks
 from training.synth.motion import Motion
@@ -68,6 +68,6 @@ def true_heads(kit: Path, reader: Reader, people: int, seed: int) -> list[TrueHe
         points = sampler.points(person, _RELAXED)
         camera = frontal_camera(points[0].mean(axis=0), _VIEW)
         camera = crop_camera(camera, project_landmarks(points, camera)[0], 1.0)
-        stage = Stage(camera, even_lighting(), backdrop(rng))
+        stage = Stage(camera, even_lighting(), plain_room(rng))
         heads.append(TrueHead(f"true head {number + 1}", reader, parts, person, renderer, stage))
     return heads

@@ -29,6 +29,18 @@ def sample_backdrop(rng: np.random.Generator, size: int = 128) -> NDArray[np.uin
     return image.clip(0, 255).astype(np.uint8)
 
 
+def plain_room(rng: np.random.Generator, size: int = 512) -> NDArray[np.uint8]:
+    """Return an out-of-focus room, uint8 [size, size, 3]: a wall, and upright and level edges that show any drag."""
+    wall = rng.uniform(120, 200) * np.array([1.0, rng.uniform(0.9, 1.0), rng.uniform(0.8, 1.0)])
+    image = np.tile(wall, (size, size, 1)) * np.linspace(1.06, 0.88, size)[:, None, None]
+    for _ in range(int(rng.integers(3, 6))):
+        left, width = int(rng.uniform(0, size)), int(rng.uniform(0.03, 0.2) * size)
+        image[:, left : left + width] *= rng.uniform(0.65, 1.15) * np.exp(rng.normal(0, 0.05, 3))
+    level = int(rng.uniform(0.55, 0.8) * size)
+    image[level : level + max(2, size // 60)] *= 0.75
+    return cv2.GaussianBlur(image.clip(0, 255).astype(np.uint8), (0, 0), size / 170)
+
+
 def _tone(rng: np.random.Generator, low: float = 20, high: float = 230, colour: float = 0.16) -> Array:
     """Return a natural colour [3]: a grey, more or less warm or cold, now and then vivid."""
     shade = rng.uniform(low, high)

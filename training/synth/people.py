@@ -211,6 +211,12 @@ def mean_person() -> Person:
     return Person(morphs=macro_morphs(0.5, 0.55, third), ethnicity=third)
 
 
+def brow_morphs(ethnicity: tuple[float, float, float], raised: float) -> dict[str, float]:
+    """Return the morphs that raise the brows of the base mesh, which lie low; 0.65 is about average."""
+    shares = zip(ETHNICITIES, ethnicity, strict=True)
+    return {f"{people}/{target}": raised * share for people, share in shares for target in _BROW_TARGETS}
+
+
 def sample_shape(kit: FaceKit, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
     """Return morph weights of a random head and the tags (male, age, ethnicity shares) they were drawn from."""
     male = float(np.clip(rng.normal(0.07, 0.09) if rng.random() < 0.5 else rng.normal(0.93, 0.09), 0, 1))
@@ -245,8 +251,7 @@ def sample_shape(kit: FaceKit, rng: np.random.Generator) -> tuple[dict[str, floa
             shared[stem] = float(np.clip(rng.normal(_MIDDLE.get(stem, 0.0), spread), -0.9, 0.9))
         add(modifier, shared[stem] + (rng.normal(0, 0.04) if sided else 0.0))
     raised = float(np.clip(rng.normal(0.65, 0.3), 0.0, 1.4))
-    for people, share in zip(ETHNICITIES, ethnicity, strict=True):
-        morphs |= {f"{people}/{target}": raised * share for target in _BROW_TARGETS}
+    morphs |= brow_morphs(ethnicity, raised)
     for name in kit.asymmetries:
         value = rng.normal(0, 0.18 * AMPLITUDE)
         morphs[name + ("-l" if value > 0 else "-r")] = min(abs(float(value)), 0.6)
