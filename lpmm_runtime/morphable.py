@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The landmark-parameter morphable model: L = L̄ + Σ p_i e_i (paper, Sec. 3.1, Eq. 1)."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,14 @@ class LandmarkModel:
     def points(self) -> int:
         """The number of landmarks n, irises among them."""
         return len(self.mean) // 2
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of its numbers, as hexadecimal text: params mean the same under models that share it."""
+        digest = hashlib.sha256()
+        for numbers in (self.mean, self.eigenvectors, self.sigma):
+            digest.update(np.ascontiguousarray(numbers, "<f4").tobytes())
+        return digest.hexdigest()
 
     def landmarks(self, params: NDArray[np.floating]) -> Array:
         """Return landmarks [..., n, 2] in the unit square, for params [..., k] in standard deviations (Eq. 1)."""

@@ -21,8 +21,9 @@ Array = NDArray[np.float32]
 
 FORMAT = "lpmm-take"
 FORMAT_VERSION = 1
-# What the numbers of a take mean rests on these files of the bundle.
-PARAMS_MODEL, LATENTS_MODEL = "lpmm.npz", "pose_encoder.onnx"
+# What the numbers of a take mean rests on these of the bundle; `_ARRAYS`, the LPMM's file, holds the controls too, and
+# takes of before were tied to it.
+PARAMS_MODEL, LATENTS_MODEL, _ARRAYS = "LPMM", "pose_encoder.onnx", "lpmm.npz"
 _KEYS = {"format", "format_version", "source", "fps", "bundle", "models", "frames"}
 _FRAME_KEYS = {"seen", "params", "pose_latent", "head", "square"}
 _HEAD = ("yaw", "pitch", "roll")
@@ -36,7 +37,7 @@ class Take:
         source: the video's file name.
         fps: frames a second, constant.
         bundle: name and version of the bundle that read it, for people.
-        models: sha256 of the bundle's files on which params and latents rest, by file name.
+        models: sha256 of what params and latents rest on, by name: see `models_of`.
         seen: [n] bool; where the face was not seen, the rest is filled in from the frames beside.
         params: [n, k] float32, p_take, standard deviations.
         pose_latents: [n, w] float32, v_take = E(frame).
@@ -70,8 +71,12 @@ class Take:
 
 
 def models_of(bundle: Bundle) -> dict[str, str]:
-    """Return the sha256 of the bundle's files on which a take's params and latents rest, by file name."""
-    return {name: str(bundle.manifest["files"][name]["sha256"]) for name in (PARAMS_MODEL, LATENTS_MODEL)}
+    """Return the sha256 of what a take's params and latents rest on: the LPMM's numbers, and E's file by its name."""
+    return {PARAMS_MODEL: bundle.rig.model.digest, LATENTS_MODEL: _sha256(bundle, LATENTS_MODEL)}
+
+
+def _sha256(bundle: Bundle, name: str) -> str:
+    return str(bundle.manifest["files"][name]["sha256"])
 
 
 def check_take(take: Take, bundle: Bundle, where: str, latents: bool = True) -> None:
@@ -85,8 +90,10 @@ def check_take(take: Take, bundle: Bundle, where: str, latents: bool = True) -> 
         TakeError: if it was captured with others.
     """
     wanted = models_of(bundle)
+    if PARAMS_MODEL not in take.models and take.models.get(_ARRAYS) == _sha256(bundle, _ARRAYS):
+        wanted.pop(PARAMS_MODEL)
     for name in (PARAMS_MODEL, LATENTS_MODEL) if latents else (PARAMS_MODEL,):
-        if take.models.get(name) != wanted[name]:
+        if name in wanted and take.models.get(name) != wanted[name]:
             raise TakeError(f"{where}: captured with another {name} (of {take.bundle}); capture it again")
 
 

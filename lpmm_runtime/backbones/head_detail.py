@@ -20,9 +20,10 @@ Array = NDArray[np.float32]
 Inside = NDArray[np.uint8] | NDArray[np.bool_]
 
 # What is finer than this share of the side is detail, the rest colour.
-_FINE = 0.015
-# Detail stronger than this is an edge more than a texture, and held back; so is what tells how hair runs.
-_STRONG, _STRONG_STRAND = 0.5, 0.1
+FINE = 0.015
+# Detail stronger than this is an edge more than a texture, and held back: where it is shown, of what tells how strong
+# it is, and of what tells how it runs.
+_STRONG, _STRONGEST, _STRONG_STRAND = 0.26, 0.25, 0.1
 # As far as this share of the side inside the matte its edge may show background.
 _EDGE = 0.016
 # Between these points of jaw, nose wing and lower lid lies a cheek.
@@ -64,26 +65,27 @@ def head_detail(head: Array, alpha: Array) -> Array:
         return _held(own, _STRONG)
     away = cv2.distanceTransform(1 - inner, cv2.DIST_L2, 5)
     outside = np.clip(away / (0.5 * _EDGE * size), 0.0, 1.0)
-    return np.asarray(
-        (1.0 - outside) * _held(own, _STRONG) + outside * _texture(_strands(own, inner), size), np.float32
-    )
+    beyond = _texture(_strands(own, inner), size)
+    return np.asarray((1.0 - outside) * _held(own, _STRONG) + outside * beyond, np.float32)
 
 
 def _strands(own: Array, inner: Inside) -> _Strands:
     """Return how the detail [s, s] of a head runs, on the head [s, s] and beyond its edge, [128, 128]."""
     held = _held(own, _STRONG_STRAND)
     across, down = (cv2.Scharr(held, cv2.CV_32F, *way) for way in ((1, 0), (0, 1)))
-    told = cv2.merge([across * across, down * down, across * down, held * held])
+    told = cv2.merge([across * across, down * down, across * down, _held(own, _STRONGEST) ** 2])
     share = cv2.resize(inner.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     told = cv2.resize(told * inner[..., None].astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    told = (
-        cv2.GaussianBlur(told, (0, 0), _AROUND) / np.maximum(cv2.GaussianBlur(share, (0, 0), _AROUND), 1e-3)[..., None]
-    )
-    told = cv2.GaussianBlur(spread(told, (share > 0.5).astype(np.float32)), (0, 0), _SMOOTH)
+    around = np.maximum(cv2.GaussianBlur(share, (0, 0), _AROUND), np.float32(1e-3))
+    told = cv2.GaussianBlur(told, (0, 0), _AROUND) / around[..., None]
     xx, yy, xy, power = cv2.split(told)
     # Strands run across the gradient; twice the angle, for a strand has no front.
     twice = np.dstack([yy - xx, -2.0 * xy]) / np.maximum(xx + yy, np.float32(1e-9))[..., None]
-    return _Strands(twice.astype(np.float32), np.linalg.norm(twice, axis=-1), np.sqrt(np.maximum(power, 0.0)))
+    # Hair stays combed where the ways of two sides meet.
+    coherent = np.linalg.norm(twice, axis=-1)
+    told = np.dstack([twice, coherent, np.sqrt(np.maximum(power, 0.0))]).astype(np.float32)
+    told = cv2.GaussianBlur(spread(told, (share > 0.5).astype(np.float32)), (0, 0), _SMOOTH)
+    return _Strands(told[..., :2], told[..., 2], told[..., 3])
 
 
 def _texture(strands: _Strands, size: int) -> Array:
@@ -148,10 +150,10 @@ def coarse_colours(picture: Array) -> Array:
     """Return a picture [s, s, 3] without its detail, small: [n, n, 3]."""
     small = picture
     # Halved while its blur stays wider than a pixel: as smooth, and done sooner.
-    while len(small) > 1 and _FINE * len(small) > 2.5:
+    while len(small) > 1 and FINE * len(small) > 2.5:
         half = len(small) // 2
         small = cv2.resize(small, (half, half), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(cv2.GaussianBlur(small, (7, 7), _FINE * len(small)), np.float32)
+    return np.asarray(cv2.GaussianBlur(small, (7, 7), FINE * len(small)), np.float32)
 
 
 def hull_mask(landmarks: Array, size: int) -> Array:

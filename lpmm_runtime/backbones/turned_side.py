@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpmm_runtime.backbones.background import spread
-from lpmm_runtime.backbones.head_detail import coarse_colours, features_mask, hull_mask
+from lpmm_runtime.backbones.head_detail import FINE, features_mask, hull_mask
 from lpmm_runtime.backbones.pixel_maps import enlarged_part, pixels, ramp
 
 Array = NDArray[np.float32]
@@ -33,6 +33,8 @@ _WIDER = np.ones((7, 7), np.uint8)
 _WAVERS = 0.8
 # A flow that is half known counts by so high a power of it.
 _SURE = 6
+# Which way it is drawn out changes over so many pixels of 64; streaks are smoothed in so many rows.
+_SMOOTH, _ROWS = 2.0, 128
 # A frame is looked through in so many parts across and down.
 _PARTS = 8
 # Pixels of 64 over which a stretched part begins.
@@ -48,6 +50,7 @@ class TurnedSide:
         rigid: [64, 64, 2], the flow that goes on as what is beside a stretched part moves, in sides.
         amount: [64, 64], how much of the detail that it moves is to be shown.
         skin: [64, 64], how much of the skin's grain: within a face's outline the detail beside it is an ear's.
+        along: [64, 64], how far what is drawn out is so from left to right (1) and not from top to bottom (0).
         shift: [2], the flow at the nose, in sides: the grain moves with it, for all about it is drawn out.
     """
 
@@ -55,6 +58,7 @@ class TurnedSide:
     rigid: Array
     amount: Array
     skin: Array
+    along: Array
     shift: Array
 
 
@@ -88,7 +92,9 @@ def turned_side(flow: Array, alpha: Array, source_alpha: Array, face: Array) -> 
     steady = cv2.add(flow, cv2.multiply(cv2.subtract(steady, flow), cv2.merge([wavers] * 2)))
     nose = (face[None, 30:31] * np.float32(_SIDE) - np.float32(0.5)).astype(np.float32)
     shift = cv2.remap(coarse, nose, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0, 0]
-    return TurnedSide(steady, rigid, amount, cv2.min(skin, 1.0 - amount), shift)
+    drawn = cv2.GaussianBlur(cv2.subtract(rigid, coarse) ** 2, (0, 0), _SMOOTH)
+    along = drawn[..., 0] / np.maximum(drawn.sum(axis=-1), np.float32(1e-9))
+    return TurnedSide(steady, rigid, amount, cv2.min(skin, 1.0 - amount), along, shift)
 
 
 def show_detail(moved: Array, detail: tuple[Array, Array], side: TurnedSide) -> None:
@@ -102,7 +108,7 @@ def show_detail(moved: Array, detail: tuple[Array, Array], side: TurnedSide) -> 
     if not parts:
         return
     motion = cv2.merge([*cv2.split(side.rigid * np.float32(size)), side.amount, side.skin])
-    colours = coarse_colours(moved)
+    colours = _without_streaks(moved, side.along)
     for part in parts:
         across, down, amount, skin = cv2.split(enlarged_part(motion, part, size))
         place = cv2.add(cv2.merge([across, down]), pixels(size)[part])
@@ -110,10 +116,29 @@ def show_detail(moved: Array, detail: tuple[Array, Array], side: TurnedSide) -> 
         if skin.any():
             place = cv2.add(pixels(size)[part], (*(float(way) * size for way in side.shift), 0.0, 0.0))
             cv2.accumulateProduct(_looked_up(detail[1], place), skin, fine)
-        change = cv2.subtract(enlarged_part(colours, part, size), moved[part])
+        change = cv2.subtract(colours[part], moved[part])
         cv2.multiply(change, cv2.merge([cv2.add(amount, skin)] * 3), dst=change)
         cv2.add(change, cv2.merge([fine] * 3), dst=change)
         moved[part] += change
+
+
+def _without_streaks(moved: Array, along: Array) -> Array:
+    """Return a picture [s, s, 3] smoothed across its streaks alone: a hairline stays where the flow puts it.
+
+    Args:
+        along: [64, 64], how far streaks run from left to right (1) and not from top to bottom (0).
+    """
+    size = len(moved)
+    fewer = min(size, _ROWS)
+    width = FINE * fewer
+    smooth = []
+    for shape, kernel in (((size, fewer), (1, 0)), ((fewer, size), (0, 1))):
+        small = cv2.resize(moved, shape, interpolation=cv2.INTER_AREA)
+        reach = 2 * round(2.5 * width) + 1
+        small = cv2.GaussianBlur(small, (1, reach) if kernel[0] else (reach, 1), width)
+        smooth.append(cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR))
+    share = cv2.resize(along, (size, size), interpolation=cv2.INTER_LINEAR)[..., None]
+    return np.asarray(smooth[1] + share * (smooth[0] - smooth[1]), np.float32)
 
 
 def _looked_up(detail: Array, place: Array) -> Array:

@@ -142,10 +142,10 @@ def test_bad_takes_leave_the_rig_as_it_was(scene: Scene, rig: Object, take: Take
     bpy.context.view_layer.objects.active = rig
     text, foreign = tmp_path / "text.json", tmp_path / "foreign.json"
     text.write_text("no take")
-    save_take(replace(take, models={**take.models, "lpmm.npz": "0" * 64}), foreign)
+    save_take(replace(take, models={**take.models, "LPMM": "0" * 64}), foreign)
     for path, fault in (
         (text, "not a take"),
-        (foreign, "captured with another lpmm.npz"),
+        (foreign, "captured with another LPMM"),
         (tmp_path, "cannot be read"),
     ):
         with pytest.raises(RuntimeError, match=fault):

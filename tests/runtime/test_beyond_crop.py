@@ -182,17 +182,17 @@ def test_strips_are_laid_over_what_of_the_photo_they_meet(known: Surroundings, s
 
 
 def test_a_portraits_hair_rolls_along_above_the_crop(default_engine: Engine) -> None:
-    cleo = default_engine.create_character(read_image(DEFAULT_BUNDLE.parents[1] / "portraits" / "cleo.jpg"))
+    ben = default_engine.create_character(read_image(DEFAULT_BUNDLE.parents[1] / "portraits" / "ben.jpg"))
     rest, rolled = (
-        default_engine.render(cleo, evaluate_channels(default_engine.bundle.rig, cleo.params, values, {}), view="full")
+        default_engine.render(ben, evaluate_channels(default_engine.bundle.rig, ben.params, values, {}), view="full")
         for values in ({}, {"headRoll": 12.0})
     )
-    top = round(cleo.square.top)
+    top = round(ben.square.top)
     rows = slice(top - 20, top)
     was, now = rest[rows, :, 3] > 200, rolled[rows, :, 3] > 50
     gone, come = was & ~now, now & (rest[rows, :, 3] == 0)
     assert was.sum() > 500 and gone.sum() > 200 and come.sum() > 200
     # What the hair left is as bright as the wall around it, and where it went it is as dark as hair.
-    wall, hair = cleo.photo[rows][rest[rows, :, 3] == 0].mean(), cleo.photo[rows][was].mean()
+    wall, hair = ben.photo[rows][rest[rows, :, 3] == 0].mean(), ben.photo[rows][was].mean()
     assert rolled[rows, :, :3][gone].mean() > hair + 0.7 * (wall - hair)
     assert rolled[rows, :, :3][come].mean() < hair + 0.5 * (wall - hair)

@@ -2,6 +2,7 @@
 """Takes: a driving video in, per-frame params and latents out, and portraits that follow them."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,23 @@ def test_capture_names_what_is_wrong(
     )
     assert "a take is a .json file" in refused(capsys, "capture", video, "--out", tmp_path / "x.mp4", *options)
     assert not out.exists()
+
+
+def test_a_take_outlives_new_controls_and_no_new_landmark_model(take: Take, engine: Engine) -> None:
+    bundle, rig = engine.bundle, engine.bundle.rig
+    files = bundle.manifest["files"]
+    manifest = {**bundle.manifest, "files": {**files, "lpmm.npz": {"sha256": "1" * 64}}}
+    new_controls = replace(rig.controls, directions=2.0 * rig.controls.directions)
+    check_take(take, replace(bundle, rig=replace(rig, controls=new_controls), manifest=manifest), "take.json")
+    new_model = replace(rig.model, sigma=np.float32(1.01) * rig.model.sigma)
+    with pytest.raises(TakeError, match="captured with another LPMM"):
+        check_take(take, replace(bundle, rig=replace(rig, model=new_model)), "take.json")
+    # Takes of before name the file that holds both.
+    by_file = {"pose_encoder.onnx": take.models["pose_encoder.onnx"], "lpmm.npz": files["lpmm.npz"]["sha256"]}
+    older = replace(take, models=by_file)
+    check_take(older, bundle, "take.json")
+    with pytest.raises(TakeError, match="another LPMM"):
+        check_take(older, replace(bundle, manifest=manifest), "take.json")
 
 
 def test_render_refuses_a_take_that_does_not_fit(

@@ -83,6 +83,21 @@ def test_what_is_drawn_out_gets_a_texture_of_natural_scale() -> None:
     assert after[0] > 0.2 * truth[0]
 
 
+def test_a_hairline_in_what_is_drawn_out_stays_as_sharp_as_the_flow_leaves_it() -> None:
+    side = turned(TURN)
+    hairline = round((LEFT + 0.02) * SIZE)
+    head = np.full((SIZE, SIZE, 3), 0.7, np.float32)
+    head[:, :hairline] = 0.2
+    head[:, hairline:] += 0.02 * np.random.default_rng(5).standard_normal((SIZE, 1, 1)).astype("f4")
+    place = pixels() + cv2.resize(side.flow, (SIZE, SIZE)) * np.float32(SIZE)
+    moved = cv2.remap(head, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    before = np.abs(np.diff(moved[STRETCHED][..., 0], axis=1)).max(axis=1)
+    streaks = np.diff(moved[STRETCHED][..., 0], axis=0)[:, -8:].std()
+    show_detail(moved, (np.zeros((SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE), np.float32)), side)
+    assert np.median(np.abs(np.diff(moved[STRETCHED][..., 0], axis=1)).max(axis=1)) > 0.8 * np.median(before)
+    assert np.diff(moved[STRETCHED][..., 0], axis=0)[:, -8:].std() < 0.4 * streaks
+
+
 def test_the_detail_moves_as_what_is_beside_it() -> None:
     for amount in (0.06, 0.08, TURN):
         side = turned(amount)
