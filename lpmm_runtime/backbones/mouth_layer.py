@@ -45,7 +45,13 @@ _EYE_WHITE, _LIGHT_HUE, _MOST_BLUE = 0.72, 0.6, 0.02
 _UPPER_INNER, _LOWER_INNER = (60, 61, 62, 63, 64), (64, 65, 66, 67, 60)
 _LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
 _OUTER = tuple(range(48, 60))
-_NOSE_BASE = (31, 32, 33, 34, 35)
+# The way of the upper teeth from the ways of points that hardly any expression moves: of a rigid head in weak
+# perspective it is a fixed sum, here that of an average head. On 14 people it is right to within 0.7 % of the
+# interocular distance in turns, nods and expressions; the nose's base alone is 5 % off, the upper lip 6.
+_SKULL = {36: 0.415, 39: 0.149, 42: 0.149, 45: 0.415, 27: -1.192, 30: -0.168, 33: 1.232}
+# Above what a portrait shows of its teeth they go on as they begin below the lip's shade, then comes gum.
+_LIPS_SHADE, _GUM_FROM, _GUM, _HIDDEN = 0.012, 0.026, 0.04, 0.07
+_GUM_COLOUR = np.array([0.72, 0.42, 0.40], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +65,7 @@ class PortraitMouth:
         grey: whether the portrait has no colours.
         lip: [3], how far above its landmarks 67, 66 and 65 the lower lip begins, in interocular distances: a reader of
             landmarks cuts into lips that shine.
+        begin: [s], the row in which each column's teeth begin, −inf where it has none.
     """
 
     inside: Array
@@ -67,6 +74,7 @@ class PortraitMouth:
     light: Array
     grey: bool
     lip: Array
+    begin: Array
 
 
 def portrait_mouth(crop: Array, landmarks: Array) -> PortraitMouth:
@@ -84,7 +92,8 @@ def portrait_mouth(crop: Array, landmarks: Array) -> PortraitMouth:
         put = _with_lower_lip(landmarks, lip)
         band = np.concatenate([_smooth(put[list(_LOWER_INNER)]), landmarks[[48, 59, 58, 57, 56, 55, 54]]])
         inside = inside * (1.0 - _filled(band * np.float32(size), (slice(0, size), slice(0, size))))
-    return PortraitMouth(inside, teeth, colour, light, grey, lip)
+    begin = _beginnings(teeth, _interocular(landmarks) * size)
+    return PortraitMouth(inside, teeth, colour, light, grey, lip, begin)
 
 
 def _lip_colours(crop: Array, inside: Array, landmarks: Array) -> Array:
@@ -292,13 +301,13 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     lit = 0.8 * (1.0 - 0.6 * (along / _LOWER_ARCH) ** 2) * (1.0 - 0.1 * _between(along, borders, unit))
     lit = np.clip(lit, 0.0, 1.0) * (0.7 + 0.3 * _step(above, -0.02, 0.015))
     result = _over(result, _lit(mouth.teeth_colour, lit, from_within), cover)
-    # The upper teeth, in the skull: they move as the nose's base does.
+    # The upper teeth, in the skull.
     turned = target[45] - target[36]
-    shift = target[list(_NOSE_BASE)].mean(axis=0) - source[list(_NOSE_BASE)].mean(axis=0)
+    shift = sum(weight * (target[point] - source[point]) for point, weight in _SKULL.items())
     sine, cosine = _turn(target)
     along, below = _frame(x, y, source[61:64].mean(axis=0) + shift, turned, float(np.linalg.norm(turned)) / cosine)
     along, seen = _along_arch(along, sine, cosine)
-    own, shown = _own_teeth(crop, mouth.teeth, source, target, x, y)
+    own, shown = _own_teeth(crop, mouth, source, target, source[61:64].mean(axis=0) + shift, x, y)
     scallop = 0.004 * np.cos(2.0 * np.pi * _tooth_phase(along))
     edge = _INCISORS - 0.16 * along**2 - scallop
     cover = seen * _step(edge - below, -soft, soft) * _step(_ARCH - np.abs(along), 0.0, 0.02)
@@ -331,20 +340,40 @@ def _along_arch(u: Array, sine: float, cosine: float) -> tuple[Array, Array]:
     return np.asarray(x, np.float32), _step(np.asarray(root, np.float32), 0.0, 0.1)
 
 
-def _own_teeth(crop: Array, shown: Array, source: Array, target: Array, x: Array, y: Array) -> tuple[Array, Array]:
-    """Return the portrait's mouth inside carried with the upper lip [h, w, 3], and how far it covers [h, w]."""
+def _own_teeth(
+    crop: Array, mouth: PortraitMouth, source: Array, target: Array, place: Array, x: Array, y: Array
+) -> tuple[Array, Array]:
+    """Return the portrait's teeth [h, w, 3], where the skull takes them, and how far they cover [h, w].
+
+    Args:
+        place: [2], where the skull takes what is behind the portrait's upper lip's inner edge.
+    """
     axis_old, axis_new = source[45] - source[36], target[45] - target[36]
     width_old, width_new = float(np.linalg.norm(axis_old)) + 1e-6, float(np.linalg.norm(axis_new)) + 1e-6
     axis_old, axis_new = axis_old / width_old, axis_new / width_new
     down_old, down_new = np.array([-axis_old[1], axis_old[0]]), np.array([-axis_new[1], axis_new[0]])
-    lip_old, lip_new = source[61:64].mean(axis=0), target[61:64].mean(axis=0)
-    along = ((x - lip_new[0]) * axis_new[0] + (y - lip_new[1]) * axis_new[1]) * (width_old / width_new)
-    across = (x - lip_new[0]) * down_new[0] + (y - lip_new[1]) * down_new[1]
-    from_x = (lip_old[0] + along * axis_old[0] + across * down_old[0] - 0.5).astype(np.float32)
-    from_y = (lip_old[1] + along * axis_old[1] + across * down_old[1] - 0.5).astype(np.float32)
+    lip = source[61:64].mean(axis=0)
+    along = ((x - place[0]) * axis_new[0] + (y - place[1]) * axis_new[1]) * (width_old / width_new)
+    across = (x - place[0]) * down_new[0] + (y - place[1]) * down_new[1]
+    from_x = (lip[0] + along * axis_old[0] + across * down_old[0] - 0.5).astype(np.float32)
+    from_y = (lip[1] + along * axis_old[1] + across * down_old[1] - 0.5).astype(np.float32)
+    # What the lip hid of them goes on as they begin.
+    begin = mouth.begin[np.clip(np.rint(from_x), 0, len(crop) - 1).astype(np.int32)]
+    hidden = begin - from_y
+    from_y = np.where((hidden > 0.0) & (hidden < _HIDDEN * width_old), begin, from_y)
     teeth = cv2.remap(crop, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    cover = cv2.remap(shown, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    gum = _step(hidden / np.float32(width_old), _GUM_FROM, _GUM)
+    teeth = _over(teeth, mouth.light * _neutral(_GUM_COLOUR, mouth.grey), gum)
+    cover = cv2.remap(mouth.teeth, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return teeth, cover
+
+
+def _beginnings(teeth: Array, unit: float) -> Array:
+    """Return the row [s] at which a column's teeth [s, s] begin, below the lip's shade; −inf where it has none."""
+    seen = teeth > 0.5
+    first, last = seen.argmax(axis=0), len(teeth) - 1 - seen[::-1].argmax(axis=0)
+    rows = np.minimum(first + _LIPS_SHADE * unit, 0.5 * (first + last))
+    return np.where(seen.any(axis=0), rows, -np.inf).astype(np.float32)
 
 
 def _frame(x: Array, y: Array, origin: Array, axis: Array, unit: float) -> tuple[Array, Array]:

@@ -5,10 +5,30 @@ import cv2
 import numpy as np
 import pytest
 
-from lpmm_runtime.backbones.mouth_layer import draw_mouth, inner_lips, portrait_mouth
+from lpmm_runtime.backbones.mouth_layer import _SKULL, draw_mouth, inner_lips, portrait_mouth
 
 SIZE = 256
 SKIN, LIP, TOOTH, WHITE = (0.75, 0.55, 0.45), (0.70, 0.38, 0.36), (0.92, 0.90, 0.85), (0.80, 0.80, 0.80)
+
+# An average head's points and its upper incisors, in interocular distances: to the right, down, towards the viewer.
+HEAD_PLACES = {
+    36: (-0.5, 0.017, -0.169),
+    39: (-0.197, 0.043, -0.119),
+    42: (0.197, 0.043, -0.119),
+    45: (0.5, 0.017, -0.169),
+    27: (0.0, 0.0, 0.0),
+    30: (0.0, 0.437, 0.22),
+    33: (0.0, 0.541, 0.141),
+}
+TEETH_PLACE = (0.0, 0.62, -0.039)
+
+
+def turn(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """The rotation [3, 3] of a head by degrees."""
+    (a, b, c), (d, e, f) = np.cos(np.radians([yaw, pitch, roll])), np.sin(np.radians([yaw, pitch, roll]))
+    about_y = np.array([[a, 0, d], [0, 1, 0], [-d, 0, a]])
+    about_x = np.array([[1, 0, 0], [0, b, -e], [0, e, b]])
+    return np.array([[c, -f, 0], [f, c, 0], [0, 0, 1]]) @ about_x @ about_y
 
 
 def face(gap: float) -> np.ndarray:
@@ -79,13 +99,37 @@ def test_teeth_behind_lips_that_part_a_little_are_whole() -> None:
     np.testing.assert_allclose(*shown, atol=0.03)
 
 
-def test_teeth_that_show_keep_their_size_on_the_upper_lip() -> None:
+def test_teeth_that_show_keep_their_size_and_their_place() -> None:
     picture = portrait(0.05)
     mouth = portrait_mouth(picture, face(0.05))
     assert mouth.teeth.max() > 0.9
     frame = opened(0.05, 0.15, picture)
     assert frame[int(0.705 * SIZE), SIZE // 2] == pytest.approx(TOOTH, abs=0.08)
     assert brightness(frame, 0.46, 0.76) < 0.45
+
+
+def test_an_upper_lip_that_rises_leaves_the_teeth_where_they_are_and_bares_more_of_them_then_gum() -> None:
+    picture, before, after = portrait(0.05), face(0.05), face(0.05)
+    for points in (slice(49, 54), slice(61, 64)):
+        after[points, 1] -= 0.02
+    # A mark on a tooth tells where the teeth are.
+    row = int(0.70 * SIZE)
+    picture[row - 1 : row + 2, SIZE // 2 - 3 : SIZE // 2 + 4] = (0.3, 0.3, 0.6)
+    head = np.full_like(picture, LIP)
+    draw_mouth(head, picture, portrait_mouth(picture, before), before, after)
+    assert head[row, SIZE // 2] == pytest.approx((0.3, 0.3, 0.6), abs=0.1)
+    assert head[int(0.677 * SIZE), SIZE // 2 + 8] == pytest.approx(TOOTH, abs=0.15)
+    red, green, blue = head[int(0.665 * SIZE), SIZE // 2]
+    assert red > 1.3 * green and red > 1.3 * blue and red > 0.3
+
+
+def test_the_upper_teeth_move_as_a_rigid_head_takes_them() -> None:
+    places = np.array([TEETH_PLACE, *(HEAD_PLACES[point] for point in _SKULL)])
+    for yaw, pitch, roll in ((25, 0, 0), (-25, 10, 0), (0, 15, 0), (0, -15, 12), (0, 0, 20)):
+        turned = places @ turn(yaw, pitch, roll).T
+        ways = (turned - places)[:, :2]
+        told = sum(weight * way for weight, way in zip(_SKULL.values(), ways[1:], strict=True))
+        assert told == pytest.approx(ways[0], abs=0.012)
 
 
 def test_teeth_outside_a_misread_outline_are_found() -> None:

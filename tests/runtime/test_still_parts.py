@@ -86,7 +86,7 @@ def test_hair_is_shown_as_it_is_where_faces_are_painted() -> None:
     nothing, drawn_out = np.zeros((64, 64), np.float32), np.zeros((64, 64), np.float32)
     drawn_out[:, :16] = 1.0
     flow = np.zeros((128, 128, 2), np.float32)
-    side = TurnedSide(flow, flow[::2, ::2], drawn_out, nothing, np.zeros(2, np.float32))
+    side = TurnedSide(flow, flow[::2, ::2], drawn_out, nothing, nothing, np.zeros(2, np.float32))
 
     def trusted(mask: float, mended: np.ndarray = nothing) -> np.ndarray:
         return _trusted(np.full((128, 128), mask, np.float32), face(), replace(side, skin=mended))
