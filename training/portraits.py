@@ -91,7 +91,7 @@ def portraits(kit: FaceKit) -> dict[str, Portrait]:
             room="window",
             wall=(0.55, 0.5, 0.42),
             skin_gain=(1.3, 1.25, 1.2),
-            beard=(9000, 0.05),
+            beard=(11_000, 0.022),
             key_side=1,
             exposure=0.5,
             seed=4,

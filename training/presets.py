@@ -22,7 +22,7 @@ def _pair(control: str, value: float) -> dict[str, float]:
 
 
 EXPRESSIONS = (
-    Preset("Smile", {**_pair("mouthSmile", 0.8), **_pair("eyeSquint", 0.25)}, description="A friendly smile."),
+    Preset("Smile", {**_pair("mouthSmile", 0.95), **_pair("eyeSquint", 0.4)}, description="A friendly smile."),
     Preset(
         "Laugh",
         {**_pair("mouthSmile", 0.9), "jawOpen": 0.4, "mouthUpperUp": 0.4, **_pair("eyeSquint", 0.5)},
@@ -84,7 +84,7 @@ EXPRESSIONS = (
         {
             "noseSneer": 1.2,
             **_pair("browDown", 0.8),
-            **_pair("eyeSquint", 0.8),
+            **_pair("eyeSquint", 0.6),
             **_pair("mouthFrown", 0.6),
             "mouthShrugLower": 0.15,
         },
@@ -96,7 +96,7 @@ EXPRESSIONS = (
             "browOuterUpLeft": 0.9,
             "browDownRight": 0.9,
             "eyeWideLeft": 0.6,
-            "eyeSquintRight": 1.2,
+            "eyeSquintRight": 0.9,
             "mouthRight": 0.7,
             **_pair("mouthFrown", 0.5),
         },
@@ -126,7 +126,7 @@ EXPRESSIONS = (
     ),
     Preset(
         "Wink",
-        {"eyeBlinkLeft": 1.0, **_pair("mouthSmile", 0.5), "browDownLeft": 0.12},
+        {"eyeBlinkLeft": 1.0, "eyeSquintLeft": 0.3, **_pair("mouthSmile", 0.6), "browDownLeft": 0.12},
         description="The subject's left eye closed, with a smile.",
     ),
     Preset("Kiss", {"mouthPucker": 1.1, "mouthShrugLower": 0.4}, description="Lips pursed."),

@@ -7,7 +7,7 @@ there. Folded back or taken from elsewhere, the photo's own detail showed its se
 that came again and again across an ear.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ _CHEEK, _GRAIN = 0.045, 0.06
 # How strands run is told on a map of this side, from so many of its pixels around, and changes over so many.
 _SIDE, _AROUND, _SMOOTH = 128, 2.0, 3.0
 # Hair has a direction from the second on, none below the first (1 is all one way).
-_COHERENT = (0.15, 0.5)
+_COHERENT = (0.3, 0.55)
 # Noise is smeared by this share of the side to either way, at most in so many steps, each twice the one before.
 _SMEARED, _STEP, _STEPS = 0.025, 0.6, 6
 # Widths of strands and locks, in pixels of 512, and what they count.
@@ -41,6 +41,8 @@ _STRAND, _LOCK = 0.7, 2.0
 _STRANDS, _LOCKS = 0.8, 0.6
 # Strength of what is smeared against that of the detail it stands for, and of hair without a direction.
 _GAIN, _CURL_GAIN = 1.2, 0.75
+# Beyond the head's edge detail is at most as strong as this share of the brightness there.
+_DARK = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +62,16 @@ def head_detail(head: Array, alpha: Array) -> Array:
     """
     size = len(head)
     inner = _inner(alpha, size)
-    own = cv2.cvtColor(head - _wide(coarse_colours(head), size), cv2.COLOR_RGB2GRAY)
+    colours = coarse_colours(head)
+    own = cv2.cvtColor(head - _wide(colours, size), cv2.COLOR_RGB2GRAY)
     if not inner.any() or inner.all():
         return _held(own, _STRONG)
     away = cv2.distanceTransform(1 - inner, cv2.DIST_L2, 5)
     outside = np.clip(away / (0.5 * _EDGE * size), 0.0, 1.0)
-    beyond = _texture(_strands(own, inner), size)
+    strands = _strands(own, inner)
+    brightness = cv2.resize(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    # Noise that black cuts off below makes black hair grey.
+    beyond = _texture(replace(strands, strength=cv2.min(strands.strength, _DARK * brightness)), size)
     return np.asarray((1.0 - outside) * _held(own, _STRONG) + outside * beyond, np.float32)
 
 

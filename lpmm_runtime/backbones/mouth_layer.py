@@ -50,7 +50,7 @@ _OUTER = tuple(range(48, 60))
 # interocular distance in turns, nods and expressions; the nose's base alone is 5 % off, the upper lip 6.
 _SKULL = {36: 0.415, 39: 0.149, 42: 0.149, 45: 0.415, 27: -1.192, 30: -0.168, 33: 1.232}
 # Above what a portrait shows of its teeth they go on as they begin below the lip's shade, then comes gum.
-_LIPS_SHADE, _GUM_FROM, _GUM, _HIDDEN = 0.012, 0.026, 0.04, 0.07
+_LIPS_SHADE, _GUM_FROM, _GUM, _HIDDEN = 0.012, 0.06, 0.075, 0.1
 _GUM_COLOUR = np.array([0.72, 0.42, 0.40], np.float32)
 
 

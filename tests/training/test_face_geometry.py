@@ -65,11 +65,29 @@ def test_lines_are_bright_on_the_landmarks(faces) -> None:
 
 def test_a_closed_share_closes_one_eye_and_leaves_the_other(faces) -> None:
     source, target = batch(faces["rest"]), batch(faces["turned"])
-    closed = with_lids(source, target, torch.tensor([[0.0, 1.0]]))[0].numpy()
+    closed = with_lids(source, target, torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2))[0].numpy()
     opened = with_source_lids(source, target)[0].numpy()
     before, after = landmarks68.eye_openness(opened), landmarks68.eye_openness(closed)
     assert after[1] < 1e-3 * before[1]  # the picture's left eye is the subject's right
     assert after[0] == pytest.approx(before[0], rel=1e-4)
+
+
+def test_who_squints_raises_the_lower_lid_and_who_blinks_drops_the_upper(faces) -> None:
+    rest = faces["rest"]
+
+    def ways(openness: float, raised: float) -> tuple[float, float]:
+        """How far the upper lid falls and the lower one rises, in shares of the gap."""
+        shares = torch.tensor([[openness, 1.0]]), torch.tensor([[raised, 0.4]])
+        moved = with_lids(batch(rest), batch(rest), *shares)[0].numpy() - rest
+        gap = np.linalg.norm(rest[[37, 38]] - rest[[41, 40]], axis=1)
+        assert np.abs(moved[42:48]).max() < 1e-6, "an eye that does not close keeps its lower lid"
+        return float((moved[[37, 38], 1] / gap).mean()), float((-moved[[41, 40], 1] / gap).mean())
+
+    assert ways(0.5, 0.4) == pytest.approx((0.1, 0.4), abs=0.02)
+    assert ways(0.5, 0.0) == pytest.approx((0.44, 0.06), abs=0.02)
+    assert ways(0.0, 0.4) == pytest.approx((0.6, 0.4), abs=0.02)
+    # No further than the eye closes.
+    assert ways(0.8, 0.4) == pytest.approx((0.0, 0.2), abs=0.02)
 
 
 def test_runtime_and_training_agree_on_the_open_lids(faces) -> None:
@@ -80,7 +98,7 @@ def test_runtime_and_training_agree_on_the_open_lids(faces) -> None:
 
 def test_a_wink_moves_one_lid_down_over_its_eye(faces) -> None:
     rest = faces["rest"]
-    wink = with_lids(batch(rest), batch(rest), torch.tensor([[1.0, 0.0]]))[0].numpy()
+    wink = with_lids(batch(rest), batch(rest), torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2))[0].numpy()
     patches = lid_displacement(rest, wink, 256)
     assert len(patches) == 1
     (rows, columns), shift = patches[0]

@@ -19,7 +19,7 @@ _SOFTNESS = 0.012
 # Pulls a badly determined local affine map toward a pure shift.
 _STIFFNESS = 4e-5
 
-# How far up a closing lower lid comes, in shares of the gap.
+# How far up a closing lower lid comes at least, in shares of the gap.
 _LOWER_LID_SHARE = 0.12
 
 _SEGMENTS = tuple((a, b) for line in landmarks68.POLYLINES for a, b in pairwise(line))
@@ -122,22 +122,24 @@ def with_source_lids(source: Tensor, target: Tensor) -> Tensor:
 
 
 @in_float32
-def with_lids(source: Tensor, target: Tensor, openness: Tensor) -> Tensor:
+def with_lids(source: Tensor, target: Tensor, openness: Tensor, raised: Tensor) -> Tensor:
     """Return target landmarks [n, 68, 2] whose lids are the source's, opened or closed by shares [n, 2].
 
     People's eyes differ more than their lids' ways: a share of the person's own gap closes any eye exactly, where a
-    displacement learned on others stops short or overshoots. Closed lids meet a little above the lower one.
+    displacement learned on others stops short or overshoots. Closed lids meet a little above the lower one, or as far
+    up as that is `raised` [n, 2], in shares of the gap: who squints raises it.
     """
     opened = with_source_lids(source, target)
     parts = [opened[:, :36]]
     for number, eye in enumerate((landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT)):
         p = opened[:, eye[0] : eye[0] + 6]
         share = openness[:, number, None, None]
+        closing, wider = (1.0 - share).clamp(min=0.0), (share - 1.0).clamp(min=0.0)
+        rise = torch.maximum(_LOWER_LID_SHARE * closing, torch.minimum(raised[:, number, None, None], closing))
         upper, lower = p[:, 1:3], p[:, 4:6].flip(1)
-        meeting = lower + _LOWER_LID_SHARE * (upper - lower)
-        upper = meeting + share * (upper - meeting)
-        lower = meeting + share.clamp(max=1.0) * (lower - meeting)
-        parts += [p[:, :1], upper, p[:, 3:4], lower.flip(1)]
+        gap = upper - lower
+        upper = upper + ((1.0 - _LOWER_LID_SHARE) * wider - (closing - rise)) * gap
+        parts += [p[:, :1], upper, p[:, 3:4], (lower + rise * gap).flip(1)]
     return torch.cat([*parts, opened[:, 48:]], dim=1)
 
 

@@ -109,6 +109,9 @@ _OPEN_GAP = 0.027
 _OWN_GAPS = (0.95 * _OPEN_GAP, 1.1 * _OPEN_GAP)
 _WIDEST = 1.6
 _ALL_BUT = 0.18
+# The latents keep 0.42 of what tells one rising lower lid from the other: it is enlarged where both rise by more than
+# the first share of the gap, fully from the second on. Blinks and nods raise them by less.
+_RISES_APART, _ONE_RISES = 2.4, (0.08, 0.2)
 
 
 def lid_gaps(landmarks: Tensor) -> Tensor:
@@ -125,6 +128,21 @@ def lid_gaps(landmarks: Tensor) -> Tensor:
         between = 0.5 * (p[:, 5] - p[:, 1] + p[:, 4] - p[:, 2])
         gaps.append((between * down).sum(dim=-1))
     return torch.stack(gaps, dim=1)
+
+
+def lower_lids(landmarks: Tensor) -> Tensor:
+    """Return how far the lower lid is below the line of the eye's corners [n, 2], the picture's left eye first.
+
+    Args:
+        landmarks: [n, 68, 2].
+    """
+    heights = []
+    for eye in (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT):
+        p = landmarks[:, eye[0] : eye[0] + 6]
+        axis = p[:, 3] - p[:, 0]
+        down = torch.stack([-axis[:, 1], axis[:, 0]], dim=-1) / axis.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        heights.append((0.5 * (p[:, 4] + p[:, 5] - p[:, 0] - p[:, 3]) * down).sum(dim=-1))
+    return torch.stack(heights, dim=1)
 
 
 class GeometryHead(nn.Module):
@@ -176,23 +194,30 @@ class GeometryHead(nn.Module):
         change = change @ self.basis + 0.1 * self.leave(factors * self.enter(change))
         return change.reshape(-1, 70, 2)
 
-    def openness(self, landmarks: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        """Return [n, 2], how open the target's eyes (picture's left, right) are in shares of the portrait's.
+    def lids(self, landmarks: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how open the target's eyes are and how far their lower lids rise, in shares of the portrait's gaps.
 
-        What the latents change is measured against the portrait's own gap, from its landmarks [n, 68, 2] by the
-        length of its nose: its latent may err about how open the eyes are, and a closing lid would stop short. Gaps
-        far from people's are taken for nearer ones: the widest eyes must shut, and the narrowest not by half a blink.
+        Both are [n, 2], the picture's left eye first. What the latents change is measured against the portrait's own
+        gap, from its landmarks [n, 68, 2] by the length of its nose: its latent may err about how open the eyes are,
+        and a closing lid would stop short. Gaps far from people's are taken for nearer ones: the widest eyes must shut,
+        and the narrowest not by half a blink.
         """
         nose = (landmarks[:, 27] - landmarks[:, 33]).norm(dim=-1, keepdim=True)
         canonical = self.mean.reshape(70, 2)
         own = lid_gaps(landmarks) * (canonical[27] - canonical[33]).norm() / nose.clamp(min=1e-3)
-        before, after = (
-            lid_gaps((self.mean + latent @ self.basis).reshape(-1, 70, 2)[:, :68]) for latent in (source, target)
-        )
-        share = (1.0 + (after - before) / own.clamp(*_OWN_GAPS)).clamp(0.0, _WIDEST)
+        own = own.clamp(*_OWN_GAPS)
+        before, after = ((self.mean + latent @ self.basis).reshape(-1, 70, 2)[:, :68] for latent in (source, target))
+        rise = (lower_lids(before) - lower_lids(after)) / own
+        both = rise.mean(dim=1, keepdim=True)
+        low, high = _ONE_RISES
+        squints = ((both - low) / (high - low)).clamp(0.0, 1.0)
+        apart = (_RISES_APART - 1.0) * squints * (rise - both)
+        share = (1.0 + (lid_gaps(after) - lid_gaps(before)) / own - apart).clamp(0.0, _WIDEST)
         # A lid that is all but closed is meant to be: slits of a few pixels show eye-white. Half a blink stays half.
         gone = (1.0 - share) / (1.0 - _ALL_BUT)
-        return torch.where(share < 1.0, (share - _ALL_BUT * gone * gone * gone).clamp(min=0.0), share)
+        return torch.where(share < 1.0, (share - _ALL_BUT * gone * gone * gone).clamp(min=0.0), share), (
+            rise + apart
+        ).clamp(0.0, 1.0)
 
 
 def _conv(inner: int, outer: int, stride: int = 1) -> nn.Sequential:
@@ -320,9 +345,8 @@ class PortraitFlow(nn.Module):
         """Return the maps of pose latents [n, w]."""
         change = self.geometry(identity.landmarks, identity.latent, latent)
         target = identity.landmarks + change[:, :68]
-        target = with_lids(
-            identity.landmarks, target, self.geometry.openness(identity.landmarks, identity.latent, latent)
-        )
+        lids = self.geometry.lids(identity.landmarks, identity.latent, latent)
+        target = with_lids(identity.landmarks, target, *lids)
         return self.maps(identity, torch.cat([target, change[:, 68:]], dim=1))
 
     def maps(self, identity: Identity, points: Tensor) -> Maps:

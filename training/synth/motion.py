@@ -36,8 +36,9 @@ CONTROL_POSES: dict[str, ControlPose] = {
     "eyeBlinkRight": ControlPose(targets={"eye-right-closure": 1.0}),
     "eyeWideLeft": ControlPose(targets={"eye-left-opened-up": 1.0}),
     "eyeWideRight": ControlPose(targets={"eye-right-opened-up": 1.0}),
-    "eyeSquintLeft": ControlPose(units={"LeftCheekUp": 0.7}, targets={"eye-left-slit": 0.7}),
-    "eyeSquintRight": ControlPose(units={"RightCheekUp": 0.7}, targets={"eye-right-slit": 0.7}),
+    # The kit's slit is mostly the upper lid's, which is half a blink; who squints raises the lower one.
+    "eyeSquintLeft": ControlPose(units={"LeftLowerLidUp": 0.8, "LeftCheekUp": 0.7}, targets={"eye-left-slit": 0.3}),
+    "eyeSquintRight": ControlPose(units={"RightLowerLidUp": 0.8, "RightCheekUp": 0.7}, targets={"eye-right-slit": 0.3}),
     "browInnerUp": ControlPose(
         targets={
             "eyebrows-left-inner-up": 2.0,
