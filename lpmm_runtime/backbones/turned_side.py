@@ -131,11 +131,10 @@ def _without_streaks(moved: Array, along: Array) -> Array:
     size = len(moved)
     fewer = min(size, _ROWS)
     width = FINE * fewer
+    reach = 2 * round(2.5 * width) + 1
     smooth = []
-    for shape, kernel in (((size, fewer), (1, 0)), ((fewer, size), (0, 1))):
-        small = cv2.resize(moved, shape, interpolation=cv2.INTER_AREA)
-        reach = 2 * round(2.5 * width) + 1
-        small = cv2.GaussianBlur(small, (1, reach) if kernel[0] else (reach, 1), width)
+    for shape, kernel in (((size, fewer), (1, reach)), ((fewer, size), (reach, 1))):
+        small = cv2.GaussianBlur(cv2.resize(moved, shape, interpolation=cv2.INTER_AREA), kernel, width)
         smooth.append(cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR))
     share = cv2.resize(along, (size, size), interpolation=cv2.INTER_LINEAR)[..., None]
     return np.asarray(smooth[1] + share * (smooth[0] - smooth[1]), np.float32)

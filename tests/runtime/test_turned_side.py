@@ -183,6 +183,14 @@ def test_hair_without_a_direction_gets_none() -> None:
     assert run_of(head_detail(grain(), matte(SIZE))[100:156, 20:60])[1] < 0.4
 
 
+def test_black_hair_with_highlights_goes_on_as_black_hair() -> None:
+    head = np.full((SIZE, SIZE, 3), 0.04, np.float32)
+    head[:, ::9] = 0.3
+    beyond = head_detail(cv2.GaussianBlur(head, (0, 0), 1.0), matte(SIZE))[100:156, 20:60]
+    shown = (0.04 + beyond).clip(0.0)
+    assert shown.mean() < 0.05 and shown.std() > 0.005
+
+
 def test_nothing_of_the_head_comes_again_beyond_its_edge() -> None:
     head = combed(90.0)
     cv2.line(head, (90, 110), (110, 150), (0.9, 0.9, 0.9), 2)
