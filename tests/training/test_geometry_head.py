@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from training import geometry_head
-from training.backbones.portrait_flow import GeometryHead, LatentSpace
+from training.backbones.portrait_flow import _OPEN_GAP, GeometryHead, LatentSpace
 from training.geometry_head import FRAMES, FaceMotions, evaluate, sample, train
 from training.loop import Schedule
 from training.synth.canonical import CanonicalFrame
@@ -102,3 +102,31 @@ def test_there_and_back_are_opposites(motions: FaceMotions, space: LatentSpace) 
     assert there.abs().max() > 0.1
     torch.testing.assert_close(there, -back)
     torch.testing.assert_close(head(landmarks, source, source), torch.zeros_like(there))
+
+
+def test_one_eye_squints_alone_though_latents_raise_both_lower_lids(loaded_toy_kit: FaceKit) -> None:
+    rest = np.asarray(CanonicalFrame(LandmarkSampler(loaded_toy_kit)).points(Motion()), np.float32)
+    everything = np.eye(140, dtype=np.float32)
+    space = LatentSpace(rest.ravel(), everything, everything)
+    head = GeometryHead(space)
+
+    def lids(uppers: tuple[float, float], lowers: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+        """The openness and the rises of eyes whose lids come towards each other by so many canonical gaps."""
+        moved = rest.copy()
+        for eye, upper, lower in zip((36, 42), uppers, lowers, strict=True):
+            moved[[eye + 1, eye + 2], 1] += upper * _OPEN_GAP
+            moved[[eye + 4, eye + 5], 1] -= lower * _OPEN_GAP
+        latents = torch.from_numpy(space.encode(np.stack([rest, moved])))
+        openness, raised = head.lids(torch.from_numpy(rest[None, :68]), latents[:1], latents[1:])
+        return openness[0].numpy(), raised[0].numpy()
+
+    both = lids((0.14, 0.14), (0.25, 0.25))
+    assert both[0][0] == pytest.approx(both[0][1], abs=1e-3) and both[1] == pytest.approx([0.25, 0.25], abs=0.03)
+    openness, raised = lids((0.14, 0.0), (0.25, 0.25))
+    assert openness[1] == pytest.approx(1.0, abs=0.02) and raised[1] < 0.02
+    assert openness[0] < both[0][0] - 0.15 and raised[0] == pytest.approx(0.5, abs=0.06)
+    # A wink is no squint, and a nod that raises both lower lids a little closes neither eye more than the other.
+    openness, raised = lids((1.0, 0.0), (0.0, 0.02))
+    assert openness[0] < 0.02 and openness[1] > 0.96 and raised.max() < 0.03
+    openness, _ = lids((0.02, 0.0), (0.18, 0.18))
+    assert openness[0] == pytest.approx(openness[1], abs=0.03)

@@ -109,9 +109,9 @@ _OPEN_GAP = 0.027
 _OWN_GAPS = (0.95 * _OPEN_GAP, 1.1 * _OPEN_GAP)
 _WIDEST = 1.6
 _ALL_BUT = 0.18
-# The latents keep 0.42 of what tells one rising lower lid from the other: it is enlarged where both rise by more than
-# the first share of the gap, fully from the second on. Blinks and nods raise them by less.
-_RISES_APART, _ONE_RISES = 2.4, (0.08, 0.2)
+# Latents hardly tell which of two lower lids rises; which upper lid comes down with it they do, and who squints with
+# one eye moves both of its lids. Believed from the first to the second share of the gap.
+_BOTH_RISE, _COMES_DOWN, _SURE_OF_SIDE = (0.04, 0.1), (0.04, 0.12), 0.5
 
 
 def lid_gaps(landmarks: Tensor) -> Tensor:
@@ -208,16 +208,20 @@ class GeometryHead(nn.Module):
         own = own.clamp(*_OWN_GAPS)
         before, after = ((self.mean + latent @ self.basis).reshape(-1, 70, 2)[:, :68] for latent in (source, target))
         rise = (lower_lids(before) - lower_lids(after)) / own
-        both = rise.mean(dim=1, keepdim=True)
-        low, high = _ONE_RISES
-        squints = ((both - low) / (high - low)).clamp(0.0, 1.0)
-        apart = (_RISES_APART - 1.0) * squints * (rise - both)
-        share = (1.0 + (lid_gaps(after) - lid_gaps(before)) / own - apart).clamp(0.0, _WIDEST)
+        gap = (lid_gaps(after) - lid_gaps(before)) / own
+        both, down = rise.mean(dim=1, keepdim=True), _ramp(-gap - rise, *_COMES_DOWN)
+        side = (down - down.flip(1)) / down.sum(dim=1, keepdim=True).clamp(min=_SURE_OF_SIDE)
+        apart = _ramp(both, *_BOTH_RISE) * both * side
+        share = (1.0 + gap - apart).clamp(0.0, _WIDEST)
         # A lid that is all but closed is meant to be: slits of a few pixels show eye-white. Half a blink stays half.
         gone = (1.0 - share) / (1.0 - _ALL_BUT)
         return torch.where(share < 1.0, (share - _ALL_BUT * gone * gone * gone).clamp(min=0.0), share), (
             rise + apart
         ).clamp(0.0, 1.0)
+
+
+def _ramp(value: Tensor, low: float, high: float) -> Tensor:
+    return ((value - low) / (high - low)).clamp(0.0, 1.0)
 
 
 def _conv(inner: int, outer: int, stride: int = 1) -> nn.Sequential:
