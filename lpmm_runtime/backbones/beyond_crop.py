@@ -40,6 +40,8 @@ _FADES, _CROWN = 0.15, 20
 _HIGH = 4
 # The networks' matte is the head for sure from the second on; fluff beside it goes with that.
 _SURE = (0.5, 0.95)
+# Above the crop a head that moves widens by a pixel of 128 to either side in so many rows at most.
+_WIDENS = 2
 # Over so many pixels of 128 the head's motion at the crop's edge is taken together.
 _BESIDE = (9, 5)
 # Necks and shoulders are followed no further than the crop: between these heights of it the head ends.
@@ -171,7 +173,7 @@ def carried_on(canvas: WideCanvas, flow: Array, alpha: Array, face: Array) -> tu
     place = cv2.add(wide_flow * np.float32(_CROP), pixels(_WIDE))
     moved = cv2.remap(canvas.alpha, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0,))
     # A head beyond the crop has come out of it.
-    moved = cv2.min(moved, _repeated(cv2.dilate(alpha, np.ones((9, 9), np.uint8)), _BORDER))
+    moved = cv2.min(moved, _come_out(alpha))
     wide = np.asarray(moved, np.float32)
     deep = _deep() if canvas.margin else np.float32(1.0)
     within_crop(wide)[:] += deep * (alpha - within_crop(wide))
@@ -212,6 +214,18 @@ def _strip(canvas: WideCanvas, part: Part, maps: Array, light: Array | None) -> 
     behind = canvas.plate[part]
     colour = behind + alpha[..., None] * (head - behind)
     return Strip(part[0].start - canvas.margin, part[1].start - canvas.margin, colour, change, alpha)
+
+
+def _come_out(alpha: Array) -> Array:
+    """Return the most of a head [192, 192] that may have come out of a crop [128, 128]: above it, widening slowly."""
+    most = _repeated(cv2.dilate(alpha, np.ones((9, 9), np.uint8)), _BORDER)
+    within_crop(most)[:] = cv2.dilate(alpha, np.ones((3, 3), np.uint8))
+    row = np.ascontiguousarray(_repeated(alpha[:1], _BORDER)[_BORDER : _BORDER + 1])
+    for above in range(_BORDER):
+        if above % _WIDENS == 0:
+            row = cv2.dilate(row, np.ones((1, 3), np.uint8))
+        most[_BORDER - 1 - above] = row
+    return most
 
 
 def _continued(picture: Array, alpha: Array) -> Array:

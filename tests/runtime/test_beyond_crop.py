@@ -196,3 +196,15 @@ def test_a_portraits_hair_rolls_along_above_the_crop(default_engine: Engine) -> 
     wall, hair = ben.photo[rows][rest[rows, :, 3] == 0].mean(), ben.photo[rows][was].mean()
     assert rolled[rows, :, :3][gone].mean() > hair + 0.7 * (wall - hair)
     assert rolled[rows, :, :3][come].mean() < hair + 0.5 * (wall - hair)
+
+
+def test_no_hair_stands_beside_a_head_that_rolls(default_engine: Engine) -> None:
+    ben = default_engine.create_character(read_image(DEFAULT_BUNDLE.parents[1] / "portraits" / "ben.jpg"))
+    rig = default_engine.bundle.rig
+    for values in ({"headRoll": -20.0}, {"headYaw": 15.0, "headPitch": -8.0, "headRoll": 10.0}):
+        frame = default_engine.render(ben, evaluate_channels(rig, ben.params, values, {}), view="full")
+        head = (frame[: round(ben.square.y), :, 3] > 128).astype(np.uint8)
+        # Nothing that a small disc does not fit in, and nothing apart.
+        opened = cv2.morphologyEx(head, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (45, 45)))
+        assert (head & ~opened)[: round(ben.square.top) + 40].sum() < 120
+        assert cv2.connectedComponents(head)[0] == 2
