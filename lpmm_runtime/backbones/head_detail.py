@@ -24,6 +24,8 @@ FINE = 0.015
 # Detail stronger than this is an edge more than a texture, and held back: where it is shown, of what tells how strong
 # it is, and of what tells how it runs.
 _STRONG, _STRONGEST, _STRONG_STRAND = 0.26, 0.25, 0.1
+# Colours that change by more than the first within `FINE` are the edge of something, from the second on for sure.
+_EDGES = (0.05, 0.12)
 # As far as this share of the side inside the matte its edge may show background.
 _EDGE = 0.016
 # Between these points of jaw, nose wing and lower lid lies a cheek.
@@ -72,7 +74,16 @@ def head_detail(head: Array, alpha: Array) -> Array:
     brightness = cv2.resize(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     # Noise that black cuts off below makes black hair grey.
     beyond = _texture(replace(strands, strength=cv2.min(strands.strength, _DARK * brightness)), size)
-    return np.asarray((1.0 - outside) * _held(own, _STRONG) + outside * beyond, np.float32)
+    own = _held(own, _STRONG) * (1.0 - _wide(_edges(colours), size))
+    return np.asarray((1.0 - outside) * own + outside * beyond, np.float32)
+
+
+def _edges(colours: Array) -> Array:
+    """Return [n, n]: 1 where colours [n, n, 3] change fast: the flow takes a hairline along, detail must not, too."""
+    grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
+    across, down = (cv2.Scharr(grey, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
+    change = cv2.magnitude(across, down) * np.float32(FINE * len(grey))
+    return ramp(cv2.dilate(change, np.ones((3, 3), np.uint8)), *_EDGES)
 
 
 def _strands(own: Array, inner: Inside) -> _Strands:

@@ -191,6 +191,14 @@ def test_black_hair_with_highlights_goes_on_as_black_hair() -> None:
     assert shown.mean() < 0.05 and shown.std() > 0.005
 
 
+def test_a_hairline_is_no_detail_and_hair_beside_it_is() -> None:
+    head = combed(90.0)
+    head[:, round(MIDDLE * SIZE) :] += 0.35
+    detail = head_detail(head, matte(SIZE))[100:156]
+    edge, hair = (detail[:, round(at * SIZE) - 3 : round(at * SIZE) + 3] for at in (MIDDLE, MIDDLE - 0.12))
+    assert np.abs(edge).max() < 0.1 * hair.std() and hair.std() > 0.005
+
+
 def test_nothing_of_the_head_comes_again_beyond_its_edge() -> None:
     head = combed(90.0)
     cv2.line(head, (90, 110), (110, 150), (0.9, 0.9, 0.9), 2)
