@@ -7,7 +7,7 @@ there. Folded back or taken from elsewhere, the photo's own detail showed its se
 that came again and again across an ear.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -49,7 +49,7 @@ _DARK = 0.4
 
 @dataclass(frozen=True, eq=False)
 class _Strands:
-    """How detail runs, [n, n] each: the way (2), how much of it runs so (0 to 1), and how strong it is."""
+    """How detail runs, [128, 128] each: the way (2), how much of it runs so (0 to 1), and how strong it is."""
 
     way: Array
     coherent: Array
@@ -70,10 +70,7 @@ def head_detail(head: Array, alpha: Array) -> Array:
         return _held(own, _STRONG)
     away = cv2.distanceTransform(1 - inner, cv2.DIST_L2, 5)
     outside = np.clip(away / (0.5 * _EDGE * size), 0.0, 1.0)
-    strands = _strands(own, inner)
-    brightness = cv2.resize(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    # Noise that black cuts off below makes black hair grey.
-    beyond = _texture(replace(strands, strength=cv2.min(strands.strength, _DARK * brightness)), size)
+    beyond = _texture(_strands(own, inner, colours), size)
     own = _held(own, _STRONG) * (1.0 - _wide(_edges(colours), size))
     return np.asarray((1.0 - outside) * own + outside * beyond, np.float32)
 
@@ -86,8 +83,8 @@ def _edges(colours: Array) -> Array:
     return ramp(cv2.dilate(change, np.ones((3, 3), np.uint8)), *_EDGES)
 
 
-def _strands(own: Array, inner: Inside) -> _Strands:
-    """Return how the detail [s, s] of a head runs, on the head [s, s] and beyond its edge, [128, 128]."""
+def _strands(own: Array, inner: Inside, colours: Array) -> _Strands:
+    """Return how the detail [s, s] of a head runs, on the head [s, s] and beyond its edge, of `colours` [n, n, 3]."""
     held = _held(own, _STRONG_STRAND)
     across, down = (cv2.Scharr(held, cv2.CV_32F, *way) for way in ((1, 0), (0, 1)))
     told = cv2.merge([across * across, down * down, across * down, _held(own, _STRONGEST) ** 2])
@@ -102,7 +99,9 @@ def _strands(own: Array, inner: Inside) -> _Strands:
     coherent = np.linalg.norm(twice, axis=-1)
     told = np.dstack([twice, coherent, np.sqrt(np.maximum(power, 0.0))]).astype(np.float32)
     told = cv2.GaussianBlur(spread(told, (share > 0.5).astype(np.float32)), (0, 0), _SMOOTH)
-    return _Strands(told[..., :2], told[..., 2], told[..., 3])
+    # Noise that black cuts off below makes black hair grey.
+    brightness = cv2.resize(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    return _Strands(told[..., :2], told[..., 2], cv2.min(told[..., 3], _DARK * brightness))
 
 
 def _texture(strands: _Strands, size: int) -> Array:

@@ -114,19 +114,24 @@ _ALL_BUT = 0.18
 _BOTH_RISE, _COMES_DOWN, _SURE_OF_SIDE = (0.04, 0.1), (0.04, 0.12), 0.5
 
 
+def _eyes(landmarks: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return of either eye, the picture's left first, its points [n, 6, 2] and its own way down [n, 2]."""
+    eyes = []
+    for eye in (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT):
+        p = landmarks[:, eye[0] : eye[0] + 6]
+        axis = p[:, 3] - p[:, 0]
+        down = torch.stack([-axis[:, 1], axis[:, 0]], dim=-1) / axis.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        eyes.append((p, down))
+    return eyes
+
+
 def lid_gaps(landmarks: Tensor) -> Tensor:
     """Return how far the lower lid is below the upper one [n, 2], the picture's left eye first.
 
     Args:
         landmarks: [n, 68, 2]. A latent that says more than closed has crossed lids: a gap below 0.
     """
-    gaps = []
-    for eye in (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT):
-        p = landmarks[:, eye[0] : eye[0] + 6]
-        axis = p[:, 3] - p[:, 0]
-        down = torch.stack([-axis[:, 1], axis[:, 0]], dim=-1) / axis.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        between = 0.5 * (p[:, 5] - p[:, 1] + p[:, 4] - p[:, 2])
-        gaps.append((between * down).sum(dim=-1))
+    gaps = [(0.5 * (p[:, 5] - p[:, 1] + p[:, 4] - p[:, 2]) * down).sum(dim=-1) for p, down in _eyes(landmarks)]
     return torch.stack(gaps, dim=1)
 
 
@@ -136,12 +141,7 @@ def lower_lids(landmarks: Tensor) -> Tensor:
     Args:
         landmarks: [n, 68, 2].
     """
-    heights = []
-    for eye in (landmarks68.EYE_RIGHT, landmarks68.EYE_LEFT):
-        p = landmarks[:, eye[0] : eye[0] + 6]
-        axis = p[:, 3] - p[:, 0]
-        down = torch.stack([-axis[:, 1], axis[:, 0]], dim=-1) / axis.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        heights.append((0.5 * (p[:, 4] + p[:, 5] - p[:, 0] - p[:, 3]) * down).sum(dim=-1))
+    heights = [(0.5 * (p[:, 4] + p[:, 5] - p[:, 0] - p[:, 3]) * down).sum(dim=-1) for p, down in _eyes(landmarks)]
     return torch.stack(heights, dim=1)
 
 
@@ -215,9 +215,8 @@ class GeometryHead(nn.Module):
         share = (1.0 + gap - apart).clamp(0.0, _WIDEST)
         # A lid that is all but closed is meant to be: slits of a few pixels show eye-white. Half a blink stays half.
         gone = (1.0 - share) / (1.0 - _ALL_BUT)
-        return torch.where(share < 1.0, (share - _ALL_BUT * gone * gone * gone).clamp(min=0.0), share), (
-            rise + apart
-        ).clamp(0.0, 1.0)
+        share = torch.where(share < 1.0, (share - _ALL_BUT * gone * gone * gone).clamp(min=0.0), share)
+        return share, (rise + apart).clamp(0.0, 1.0)
 
 
 def _ramp(value: Tensor, low: float, high: float) -> Tensor:
