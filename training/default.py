@@ -40,7 +40,7 @@ from training import (
     processes,
     slider_rig,
 )
-from training.backbones.portrait_flow import MAP_SIZE, LatentSpace
+from training.backbones.portrait_flow import IDENTITY_SIZE, MAP_SIZE, LatentSpace
 from training.recipe import Size
 from training.run_folder import SLIDER_MOTIONS, Options, RunFolder
 from training.shards import Kind, ShardPlan, make_shards
@@ -136,7 +136,7 @@ class DefaultRun(RunFolder):
 
     def landmark_refiner(self) -> None:
         """Train the second look at eyes and mouth."""
-        train, test = self.faces_at(MAP_SIZE)
+        train, test = self.faces_at(IDENTITY_SIZE)
         schedule = self.schedule(self.recipe.refiner_steps, 48, 2e-3, bf16=False)
         landmark_refiner.train(landmark_refiner.LandmarkRefiner(), train, test, schedule, self.folder)
 
@@ -199,6 +199,7 @@ class DefaultRun(RunFolder):
             self.trained_motions,
             self.spared_motions,
             adaptor_data.measured(torch.from_numpy(self.latent_space.basis)),
+            torch.from_numpy(self.landmark_model.sigma[:, None] * self.landmark_model.eigenvectors),
             # For so few numbers no device is faster than the CPU.
             replace(self.schedule(recipe.slider_steps, 64, 1e-3, bf16=False), device="cpu"),
             self.folder,

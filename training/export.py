@@ -62,7 +62,7 @@ class _IdentityGraph(nn.Module):
 
     def forward(self, image: Tensor, landmarks: Tensor, pose_latent: Tensor) -> tuple[Tensor, ...]:
         small = nn.functional.avg_pool2d(image, IDENTITY_SIZE // MAP_SIZE)
-        identity = self.backbone.identify(small, self.refiner(small, landmarks), pose_latent)
+        identity = self.backbone.identify(small, self.refiner(image, landmarks), pose_latent)
         return identity.image, identity.alpha, identity.features, identity.landmarks, identity.latent + 0.0
 
 

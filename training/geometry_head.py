@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from lpmm_runtime import landmarks68
 from training import loop, slider_motions
 from training.backbones.portrait_flow import GeometryHead, LatentSpace
 from training.draws import Draw
@@ -25,7 +24,7 @@ from training.pose_latent import mirrored_canonical
 from training.synth.canonical import CanonicalFrame
 from training.synth.facekit import FaceKit
 from training.synth.head import LandmarkSampler, crop_camera, frontal_camera, project_landmarks
-from training.synth.motion import CONTROL_POSES, GAZE_CONTROLS, Motion, sample_head_angles
+from training.synth.motion import CONTROL_POSES, Motion, sample_head_angles
 from training.synth.people import Person
 from training.synth.samples import group_motions
 
@@ -54,14 +53,11 @@ class FaceMotions:
 
     Attributes:
         landmarks: [g, f, 70, 2], landmarks and irises in the unit square.
-        outlines: [g, f, 17, 2], the jaw's points as with open lids: they begin at the outer eye corners' level, and a
-            closing lid takes its corner along, though no outline of a head moves in a blink.
         canonical: [g, f, 70, 2], the mean person in the same motion.
         turns: [g, f, 3], the head's yaw, pitch and roll in degrees.
     """
 
     landmarks: Array
-    outlines: Array
     canonical: Array
     turns: Array
 
@@ -90,8 +86,7 @@ class FaceMotions:
             chosen[mirrored] = mirrored_canonical(chosen[mirrored])
             return chosen
 
-        with_outlines = np.concatenate([self.outlines, self.landmarks[:, :, 17:]], axis=2)
-        change = points(with_outlines, t) - points(with_outlines, s)
+        change = points(self.landmarks, t) - points(self.landmarks, s)
         source, target = (space.encode(points(self.canonical, frame)) for frame in (s, t))
         turned = np.linalg.norm(self.turns[group, t] - self.turns[group, s], axis=-1)
         columns = points(self.landmarks, s)[:, :68], source, target, change, turned
@@ -135,27 +130,17 @@ def _turn(rng: np.random.Generator) -> list[float]:
 
 def _group(
     sampler: LandmarkSampler, frame: CanonicalFrame, person: Person, motions: list[Motion], field_of_view: float
-) -> tuple[Array, Array, Array, Array]:
-    """Return landmarks, outlines, canonical points and turns of one person's frames; see `FaceMotions`."""
+) -> tuple[Array, Array, Array]:
+    """Return landmarks, canonical points and turns of one person's frames; see `FaceMotions`."""
     first = sampler.points(person, motions[0])
-    camera = frontal_camera(first[0].mean(axis=0), field_of_view)
+    camera = frontal_camera(first.middle, field_of_view)
     camera = crop_camera(camera, project_landmarks(first, camera)[0])
 
-    def seen(motion: Motion) -> Array:
-        return np.concatenate(project_landmarks(sampler.points(person, motion), camera))
-
-    jaw = landmarks68.REGIONS["jaw"]
     return (
-        np.stack([seen(motion) for motion in motions]),
-        np.stack([seen(_with_open_lids(motion))[jaw] for motion in motions]),
+        np.stack([np.concatenate(project_landmarks(sampler.points(person, motion), camera)) for motion in motions]),
         np.stack([frame.points(motion) for motion in motions]),
         np.array([(motion.yaw, motion.pitch, motion.roll) for motion in motions], np.float32),
     )
-
-
-def _with_open_lids(motion: Motion) -> Motion:
-    lids = {name for name in motion.controls if name.startswith("eye") and name not in GAZE_CONTROLS}
-    return replace(motion, controls={name: value for name, value in motion.controls.items() if name not in lids})
 
 
 def train(

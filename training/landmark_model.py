@@ -15,7 +15,7 @@ from training.synth.canonical import CanonicalFrame
 from training.synth.facekit import FaceKit
 from training.synth.head import LandmarkSampler
 from training.synth.motion import Motion, sample_expression, sample_head_angles
-from training.synth.people import Person, Split, sample_shape
+from training.synth.people import Person, Split, sample_brows, sample_shape
 
 Array = NDArray[np.float32]
 
@@ -23,7 +23,10 @@ Array = NDArray[np.float32]
 MOTIONS = 4
 # Were eyes to part here as seldom as in pictures, 40 components would hardly tell one's gaze from the other's.
 _EYES_APART = 0.35
-_IRIS_WEIGHT = 2.0
+# What a point counts for when directions are chosen, where irises are among the points: two of seventy would be
+# rounded off, and 40 components that went by variance alone would tell brows from brows before smiles from smirks.
+_REGION_WEIGHTS = {"jaw": 0.8, "brows": 0.8, "nose": 1.0, "eyes": 1.3, "mouth": 1.3}
+_IRIS_WEIGHT = 3.2
 TRUNCATIONS = (5, 10, 20, 40, 136)
 
 
@@ -44,9 +47,10 @@ class LandmarkSet:
 
 
 def shape_only(kit: FaceKit, rng: np.random.Generator) -> Person:
-    """Return a person with a shape and no appearance: all that landmarks need."""
+    """Return a person with a shape and brows, and no other appearance: all that landmarks need."""
     morphs, tags = sample_shape(kit, rng)
-    return Person(morphs=morphs, ethnicity=(tags["caucasian"], tags["asian"], tags["african"]))
+    ethnicity = (tags["caucasian"], tags["asian"], tags["african"])
+    return Person(morphs=morphs, ethnicity=ethnicity, brows=sample_brows(kit, rng))
 
 
 def sample_landmarks(kit: FaceKit, people: int, seed: int, split: Split) -> LandmarkSet:
@@ -72,8 +76,8 @@ def fit(landmarks: Array, k: int) -> LandmarkModel:
 
     With them the model is its own mirror image: what the left of a face can do its right can do as well. Signs
     are fixed so that a retrained model keeps its sliders' directions: the largest entry of each eigenvector is
-    positive. Irises are two points of seventy and would be rounded off: which k directions are kept goes by variance
-    with theirs counted `_IRIS_WEIGHT`-fold; in those directions it is the plain PCA.
+    positive. Of 68 points it is the plain PCA. With irises, which k directions are kept goes by variances weighted by
+    region; in those directions it is the plain PCA.
     """
     both = np.concatenate([landmarks, landmarks68.mirror(landmarks)]).astype(np.float64)
     flat = both.reshape(len(both), -1)
@@ -104,8 +108,12 @@ def fit_parts(parts: Iterable[Array], k: int) -> LandmarkModel:
 
 
 def _model_of(mean: NDArray[np.float64], covariance: NDArray[np.float64], k: int) -> LandmarkModel:
-    weights = np.ones(len(mean))
-    weights[2 * landmarks68.COUNT :] = _IRIS_WEIGHT
+    weights = np.ones((len(mean) // 2, 2))
+    if len(weights) > landmarks68.COUNT:
+        for name, region in landmarks68.REGIONS.items():
+            weights[region] = _REGION_WEIGHTS[name]
+        weights[landmarks68.COUNT :] = _IRIS_WEIGHT
+    weights = weights.ravel()
     _, kept = _leading(covariance * np.outer(weights, weights), k)
     kept = np.linalg.qr(kept / weights[:, None])[0]
     values, turns = _leading(kept.T @ covariance @ kept, k)

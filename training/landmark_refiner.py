@@ -20,18 +20,18 @@ from lpmm_runtime import landmarks68
 from training import loop, sheets
 from training.backbones.face_geometry import in_float32
 from training.draws import Draw
+from training.landmark_reader import expected_places, heat_loss
 from training.lp_regressor import FaceData
 
-PATCH = 32
-# Sides of the patches, in distances between the eyes' centres.
+# Sides of the patches in pixels: about those of a crop of 192. And in distances between the eyes' centres.
+_EYE_PATCH, _MOUTH_PATCH = 40, 56
 _EYE_SIDE, _MOUTH_SIDE = 0.85, 1.35
 # The subject's left eye is read mirrored: its points in the order of the right eye's.
 _LEFT_AS_RIGHT = (45, 44, 43, 42, 47, 46)
 _MOUTH = tuple(range(48, 68))
 
-# How much the second look counts, by landmark. It and F err independently, and for the mouth their average is better
-# than either. It is for the eyes, too, by the landmarks' error, but a blink starts from the very edges of the lids.
-_SHARES = (0.0,) * 36 + (1.0,) * 12 + (0.4,) * 20
+# How much the second look counts, by landmark. It and F err independently: their average is better than either.
+_SHARES = (0.0,) * 36 + (0.7,) * 12 + (0.5,) * 20
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,17 @@ class PatchFrame:
         along, down = self._basis()
         return self.centre[:, None] + points[..., :1] * along[:, None] + points[..., 1:] * down[:, None]
 
-    def cut(self, image: Tensor) -> Tensor:
-        """Return the patches [n, 3, PATCH, PATCH] of crops [n, 3, s, s]."""
-        step = (torch.arange(PATCH, device=image.device, dtype=torch.float32) + 0.5) / PATCH - 0.5
+    def cut(self, image: Tensor, size: int) -> Tensor:
+        """Return the patches [n, 3, size, size] of crops [n, 3, s, s]."""
+        step = (torch.arange(size, device=image.device, dtype=torch.float32) + 0.5) / size - 0.5
         y, x = torch.meshgrid(step, step, indexing="ij")
         grid = torch.stack([x, y], dim=-1).reshape(1, -1, 2).expand(image.shape[0], -1, -1)
-        place = self.to_crop(grid).reshape(-1, PATCH, PATCH, 2)
+        place = self.to_crop(grid).reshape(-1, size, size, 2)
         return F.grid_sample(image, 2.0 * place - 1.0, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 class PatchReader(nn.Module):
-    """A patch [n, 3, PATCH, PATCH] → points [n, m, 2] in the patch."""
+    """A patch [n, 3, s, s] → logits of heatmaps [n, points, s/2, s/2], s a multiple of 8."""
 
     def __init__(self, points: int) -> None:
         super().__init__()
@@ -83,28 +83,33 @@ class PatchReader(nn.Module):
                 nn.Conv2d(inner, outer, 3, stride, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(inplace=True)
             )
 
-        self.points = points
-        self.layers = nn.Sequential(
-            conv(3, 24),
-            conv(24, 32, 2),
-            conv(32, 48),
-            conv(48, 64, 2),
-            conv(64, 32),
-            nn.Flatten(),
-            nn.Linear(32 * (PATCH // 4) ** 2, 128),
-            nn.ReLU(inplace=True),
-            nn.Linear(128, 2 * points),
-        )
+        self.fine = nn.Sequential(conv(3, 24), conv(24, 40, 2), conv(40, 40))
+        self.middle = nn.Sequential(conv(40, 64, 2), conv(64, 64))
+        self.coarse = nn.Sequential(conv(64, 96, 2), conv(96, 96))
+        self.from_coarse, self.from_middle = nn.Conv2d(96, 64, 1), nn.Conv2d(64, 40, 1)
+        self.mix_middle, self.mix_fine = conv(64, 64), conv(40, 40)
+        # The softmax takes no notice of a bias.
+        self.heat = nn.Conv2d(40, points, 1, bias=False)
+        nn.init.normal_(self.heat.weight, std=0.01)
 
     def forward(self, patch: Tensor) -> Tensor:
         # Each patch against its own average light.
         mean = patch.mean(dim=(1, 2, 3), keepdim=True)
         spread = (patch - mean).square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 0.05
-        return self.layers((patch - mean) / spread).reshape(-1, self.points, 2).float()
+        fine = self.fine((patch - mean) / spread)
+        middle = self.middle(fine)
+        coarse = self.from_coarse(self.coarse(middle))
+        middle = self.mix_middle(middle + F.interpolate(coarse, scale_factor=2.0, mode="nearest"))
+        fine = self.mix_fine(fine + F.interpolate(self.from_middle(middle), scale_factor=2.0, mode="nearest"))
+        return self.heat(fine).float()
+
+    def points(self, patch: Tensor) -> Tensor:
+        """Return points [n, m, 2] in the patch, whose middle is 0 and whose edges are ±0.5."""
+        return expected_places(self(patch)) - 0.5
 
 
 class LandmarkRefiner(nn.Module):
-    """Crops [n, 3, 128, 128] and their landmarks [n, 68, 2] by F → landmarks with eyes and mouth read again."""
+    """Crops [n, 3, 256, 256] and their landmarks [n, 68, 2] by F → landmarks with eyes and mouth read again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,9 +121,9 @@ class LandmarkRefiner(nn.Module):
         again = landmarks
         for _ in range(2):
             right, left, mouth = frames(again)
-            read_right = right.to_crop(self.eye(right.cut(image)))
-            read_left = left.to_crop(self.eye(left.cut(image)))[:, [3, 2, 1, 0, 5, 4]]
-            read_mouth = mouth.to_crop(self.mouth(mouth.cut(image)))
+            read_right = right.to_crop(self.eye.points(right.cut(image, _EYE_PATCH)))
+            read_left = left.to_crop(self.eye.points(left.cut(image, _EYE_PATCH)))[:, [3, 2, 1, 0, 5, 4]]
+            read_mouth = mouth.to_crop(self.mouth.points(mouth.cut(image, _MOUTH_PATCH)))
             again = torch.cat([landmarks[:, :36], read_right, read_left, read_mouth], dim=1)
         return landmarks + landmarks.new_tensor(_SHARES)[:, None] * (again - landmarks)
 
@@ -156,6 +161,12 @@ def _as_read(landmarks: Tensor, rngs: list[np.random.Generator]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
+def _miss(reader: PatchReader, patches: Tensor, wanted: Tensor) -> Tensor:
+    """Return the ℓ1 of the points in percent of the patch's side, and how far heat lies off."""
+    heat = reader(patches)
+    return 100.0 * (expected_places(heat) - 0.5 - wanted).abs().mean() + heat_loss(heat, wanted + 0.5).mean()
+
+
 def train(refiner: LandmarkRefiner, data: FaceData, held_out: FaceData, schedule: loop.Schedule, folder: Path) -> None:
     """Train both readers, going on from `folder/landmark_refiner.pt`."""
     refiner.to(schedule.device)
@@ -167,11 +178,10 @@ def train(refiner: LandmarkRefiner, data: FaceData, held_out: FaceData, schedule
     def loss(made: tuple[Tensor, Tensor, Tensor], _step: int) -> Tensor:
         images, truth, start = (part.to(schedule.device) for part in made)
         right, left, mouth = frames(start)
-        eyes = torch.cat([right.cut(images), left.cut(images)])
+        eyes = torch.cat([right.cut(images, _EYE_PATCH), left.cut(images, _EYE_PATCH)])
         wanted = torch.cat([right.to_patch(truth[:, 36:42]), left.to_patch(truth[:, list(_LEFT_AS_RIGHT)])])
-        eye_miss = (refiner.eye(eyes) - wanted).abs().mean()
-        mouth_miss = (refiner.mouth(mouth.cut(images)) - mouth.to_patch(truth[:, 48:68])).abs().mean()
-        return 100.0 * (eye_miss + mouth_miss)
+        lips = mouth.cut(images, _MOUTH_PATCH)
+        return _miss(refiner.eye, eyes, wanted) + _miss(refiner.mouth, lips, mouth.to_patch(truth[:, 48:68]))
 
     @torch.no_grad()
     def pictures() -> loop.Pictures:

@@ -51,6 +51,6 @@ def sitters(kit: FaceKit, people: int, seed: int, what: str) -> Iterator[Sitter]
         person = sample_person(kit, rng, "train")
         room = plain_room(rng)
         points = sampler.points(person, REST)
-        camera = frontal_camera(points[0].mean(axis=0), _VIEW)
+        camera = frontal_camera(points.middle, _VIEW)
         camera = crop_camera(camera, project_landmarks(points, camera)[0], _MARGIN)
         yield Sitter(kit, renderer, sampler, person, room, camera)

@@ -414,13 +414,22 @@ def inner_lips(landmarks: Array) -> Array:
 
 
 def _smooth(points: Array, pieces: int = 6) -> Array:
-    """Return a Catmull-Rom curve through points [n, 2], [(n − 1)·pieces + 1, 2]."""
-    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    t = np.linspace(0.0, 1.0, pieces, endpoint=False, dtype=np.float32)[:, None]
-    parts = []
-    for a, b, c, d in zip(padded[:-3], padded[1:-2], padded[2:-1], padded[3:], strict=True):
-        parts.append(b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a))))
-    return np.concatenate([*parts, points[-1:]]).astype(np.float32)
+    """Return a smooth curve through points [n, 2], [(n − 1)·pieces + 1, 2].
+
+    Between them run cubics whose slope in a point is that of the parabola through it and its neighbours, and at an end
+    through the first or the last three. A lip's middle points lie close together and far from its corners: by their
+    order alone, without regard to how far apart they are, a wide open mouth would be drawn as a wedge.
+    """
+    steps = np.diff(points, axis=0)
+    spans = np.maximum(np.linalg.norm(steps, axis=1, keepdims=True), np.float32(1e-6))
+    slopes = steps / spans
+    inner = (slopes[:-1] * spans[1:] + slopes[1:] * spans[:-1]) / (spans[:-1] + spans[1:])
+    turns = np.concatenate([2 * slopes[:1] - inner[:1], inner, 2 * slopes[-1:] - inner[-1:]])
+    t = np.linspace(0.0, 1.0, pieces, endpoint=False, dtype=np.float32)[None, :, None]
+    leave, arrive = turns[:-1, None] * spans[:, None], turns[1:, None] * spans[:, None]
+    step = steps[:, None]
+    curve = points[:-1, None] + t * (leave + t * (3 * step - 2 * leave - arrive + t * (leave + arrive - 2 * step)))
+    return np.concatenate([curve.reshape(-1, 2), points[-1:]]).astype(np.float32)
 
 
 def _filled(polygon: Array, patch: Patch) -> Array:

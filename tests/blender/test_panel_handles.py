@@ -114,7 +114,7 @@ def test_a_drag_leaves_keys_with_auto_keying(face: Object) -> None:
 
 def test_a_slider_that_only_the_second_drag_moves_leaves_the_first_frame_alone(face: Object) -> None:
     bpy.context.scene.tool_settings.use_keyframe_insert_auto = True
-    bpy.ops.lpmm.drag_face(handle="Mouth Corner Left", offset=(0.0, -0.02), coefficients=False)
+    bpy.ops.lpmm.drag_face(handle="Mouth Corner Left", offset=(0.01, -0.015), coefficients=False)
     moved = posed(face)
     bpy.context.scene.frame_set(10)
     bpy.ops.lpmm.drag_face(handle="Mouth Corner Left", offset=(0.0, 0.06), coefficients=False)

@@ -16,7 +16,7 @@ from lpmm_runtime.backbones.lid_layer import (
 )
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 
-SIZE = 256
+SIZE = 512
 BROWS = {"eye_right": slice(17, 22), "eye_left": slice(22, 27)}
 EYES = {"eye_right": landmarks68.EYE_RIGHT, "eye_left": landmarks68.EYE_LEFT}
 
@@ -49,7 +49,7 @@ def test_no_brow_comes_down_with_a_lid(face: np.ndarray, height: float, amount: 
         gap = SIZE * np.linalg.norm(opened[eye[1]] - opened[eye[5]])
         # Skin at the lid's line comes from where the lid was; what is shown where the brow is, is the brow.
         assert ways.max() > 0.8 * amount * gap
-        thick = 0.1 * SIZE * np.linalg.norm(opened[eye[3]] - opened[eye[0]])
+        thick = 0.05 * SIZE * np.linalg.norm(opened[eye[3]] - opened[eye[0]])
         brow = np.round(opened[BROWS[name]] * SIZE + [0.0, thick]).astype(int)
         assert ways[brow[:, 1], brow[:, 0]].max() < 0.05 * amount * gap
 

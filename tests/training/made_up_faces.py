@@ -65,4 +65,4 @@ def motions(count: int, frames: int = 3, seed: int = 0) -> FaceMotions:
     landmarks, irises, canonical = (part.reshape(count, frames, -1, 2) for part in _points(rng, count * frames))
     turns = np.where(np.arange(frames)[None, :, None] % 2, 0.0, rng.normal(0, 9, (count, frames, 3)))
     seen = np.concatenate([landmarks, irises], axis=2)
-    return FaceMotions(seen, landmarks[:, :, :17], canonical, turns.astype(np.float32))
+    return FaceMotions(seen, canonical, turns.astype(np.float32))

@@ -86,7 +86,7 @@ def test_a_rig_with_gaze_is_carried_over_to_faces_without_irises(
     old = rebase.old_params(rebase.new.params(landmarks))
     off = model.landmarks(old)[:, : landmarks68.COUNT] - rebase.new.landmarks(rebase.new.params(landmarks))
     assert np.abs(off).mean() < 1e-3
-    assert np.abs(old).max() < 8
+    assert np.quantile(np.abs(old), 0.999) < 6
 
 
 def test_params_are_in_standard_deviations(model: LandmarkModel, data: landmark_model.LandmarkSet) -> None:

@@ -26,7 +26,7 @@ def scalp(loaded_toy_kit: FaceKit) -> Scalp:
     kit, person = loaded_toy_kit, mean_person()
     head = pose_head(kit, kit.body, kit.rig, person, Motion())
     skin = Surface(kit.body.skinned(head.rest, head.transforms), kit.render_vertex[kit.triangles])
-    marks = LandmarkSampler(kit).points(person, Motion())[0]
+    marks = LandmarkSampler(kit).points(person, Motion()).fixed
     return Scalp(skin, paint_masks(kit)[:, MASKS.index("scalp")], marks)
 
 

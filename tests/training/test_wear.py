@@ -29,7 +29,7 @@ def _layers(renderer: Renderer, person: Person) -> tuple[NDArray[np.floating], N
     """Return the layers [s, s] of a person's crop and the landmarks in its pixels."""
     kit = renderer.kit
     points = LandmarkSampler(kit).points(person, Motion())
-    camera = frontal_camera(points[0].mean(axis=0), 12.0)
+    camera = frontal_camera(points.middle, 12.0)
     camera = crop_camera(camera, project_landmarks(points, camera)[0])
     meshes = renderer._place(person, pose_head(kit, kit.body, kit.rig, person, Motion()))
     landmarks = project_landmarks(points, camera)[0]
@@ -49,7 +49,7 @@ def test_headgear_covers_the_crown_and_leaves_the_face_free(renderer: Renderer, 
 
 def test_glasses_sit_before_the_eyes_of_any_head(loaded_toy_kit: FaceKit) -> None:
     frames, lenses = GlassesMesh(loaded_toy_kit).place(FRAMES, loaded_toy_kit.body.base)
-    marks = LandmarkSampler(loaded_toy_kit).points(replace(mean_person(), morphs={}), Motion())[0]
+    marks = LandmarkSampler(loaded_toy_kit).points(replace(mean_person(), morphs={}), Motion()).fixed
     half = len(lenses) // 2
     for lens, eye in ((lenses[:half], marks[36:42]), (lenses[half:], marks[42:48])):
         assert (lens.min(axis=0) < eye.mean(axis=0))[:2].all() and (lens.max(axis=0) > eye.mean(axis=0))[:2].all()

@@ -99,7 +99,8 @@ def _train_slider_rig(
     motions = SliderMotions(some(9, 4, 10), some(9, 4, 6), some(9, 4, 3), 20.0 * some(9, 4, 3))
     rig = SliderRig(MirroredAdaptor(adaptor, torch.eye(10), torch.from_numpy(space.mirror())), controls)
     measured = adaptor_data.measured(torch.from_numpy(space.basis))
-    slider_rig.train(rig, controls, torch.zeros(6), people, motions, motions, measured, schedule, folder)
+    placed = 0.01 * torch.eye(10)
+    slider_rig.train(rig, controls, torch.zeros(6), people, motions, motions, measured, placed, schedule, folder)
 
 
 def train_exactly(folder: Path, stop: int | None = None) -> None:

@@ -109,7 +109,7 @@ _OPEN_GAP = 0.027
 _OWN_GAPS = (0.95 * _OPEN_GAP, 1.1 * _OPEN_GAP)
 _WIDEST = 1.6
 _ALL_BUT = 0.18
-# Latents hardly tell which of two lower lids rises; which upper lid comes down with it they do, and who squints with
+# Latents need not tell which of two lower lids rises; which upper lid comes down with it they do, and who squints with
 # one eye moves both of its lids. Believed from the first to the second share of the gap.
 _BOTH_RISE, _COMES_DOWN, _SURE_OF_SIDE = (0.04, 0.1), (0.04, 0.12), 0.5
 
@@ -211,7 +211,7 @@ class GeometryHead(nn.Module):
         gap = (lid_gaps(after) - lid_gaps(before)) / own
         both, down = rise.mean(dim=1, keepdim=True), _ramp(-gap - rise, *_COMES_DOWN)
         side = (down - down.flip(1)) / down.sum(dim=1, keepdim=True).clamp(min=_SURE_OF_SIDE)
-        apart = _ramp(both, *_BOTH_RISE) * both * side
+        apart = _ramp(both, *_BOTH_RISE) * side * side * (both * (1.0 + side) - rise)
         share = (1.0 + gap - apart).clamp(0.0, _WIDEST)
         # A lid that is all but closed is meant to be: slits of a few pixels show eye-white. Half a blink stays half.
         gone = (1.0 - share) / (1.0 - _ALL_BUT)

@@ -66,7 +66,7 @@ def true_heads(kit: Path, reader: Reader, people: int, seed: int) -> list[TrueHe
         rng = np.random.default_rng([seed, 41, number])
         person = replace(sample_person(parts, rng, "test"), headgear=None, glasses=None)
         points = sampler.points(person, _RELAXED)
-        camera = frontal_camera(points[0].mean(axis=0), _VIEW)
+        camera = frontal_camera(points.middle, _VIEW)
         camera = crop_camera(camera, project_landmarks(points, camera)[0], 1.0)
         stage = Stage(camera, even_lighting(), plain_room(rng))
         heads.append(TrueHead(f"true head {number + 1}", reader, parts, person, renderer, stage))

@@ -86,7 +86,7 @@ def render(kit: FaceKit, portrait: Portrait, path: Path, size: int, samples: int
     person = portrait.person
     head = pose_head(kit, kit.body, kit.rig, person, portrait.motion)
     points = LandmarkSampler(kit).points(person, portrait.motion)
-    marks = points[0].astype(np.float64)
+    marks = points.fixed.astype(np.float64)
     body = Surface(kit.body.skinned(head.rest, head.transforms), kit.render_vertex[kit.triangles])
     masks = dict(zip(MASKS, paint_masks(kit).T, strict=True))
 

@@ -23,7 +23,7 @@ class CanonicalFrame:
         self._sampler = sampler
         self._person = mean_person()
         rest = sampler.points(self._person, Motion())
-        centre = rest[0].mean(axis=0)
+        centre = rest.middle
         camera = frontal_camera(centre, _CANONICAL_FOV)
         landmarks, _ = project_landmarks(rest, camera)
         self._camera = crop_camera(camera, landmarks)

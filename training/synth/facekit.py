@@ -8,7 +8,7 @@ along +Z and +X is the subject's left.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -118,6 +118,25 @@ class Proxy:
         )
         bound = (body_rest[self.references] * self.reference_weights[..., None]).sum(axis=1)
         return (bound + self.offsets * scale).astype(np.float32)
+
+    def blended(self, rows: Indices, shares: Array) -> "Proxy":
+        """Return a proxy without triangles whose vertices are shares [m, c] of this one's vertices `rows` [m, c]."""
+        return replace(
+            self,
+            references=self.references[rows].reshape(len(rows), -1),
+            reference_weights=(self.reference_weights[rows] * shares[..., None]).reshape(len(rows), -1),
+            offsets=(self.offsets[rows] * shares[..., None]).sum(axis=1),
+            triangles=np.zeros((0, 3), np.int64),
+            render_vertex=np.arange(len(rows)),
+            uv=np.zeros((len(rows), 2), np.float32),
+            weights=(self.weights[rows] * shares[..., None]).sum(axis=1),
+        )
+
+    def bound_to(self, place: Indices) -> "Proxy":
+        """Return the proxy on a part of the body: `place` says where in it each of the body's vertices is."""
+        pairs = self.scale_pairs.copy()
+        pairs[:, :2] = place[pairs[:, :2].astype(np.int64)]
+        return replace(self, references=place[self.references], scale_pairs=pairs)
 
 
 @dataclass(frozen=True)
@@ -237,66 +256,6 @@ class FaceKit:
             np.array([row for row, _ in known], np.int64),
             np.array([amount for _, amount in known], np.float32),
         )
-
-    @cached_property
-    def landmark_body(self) -> "LandmarkBody":
-        """The part of the body that landmarks need: a hundred times cheaper than the whole."""
-        return LandmarkBody(self)
-
-
-class LandmarkBody:
-    """The few vertices from which landmarks, irises and bone heads follow."""
-
-    def __init__(self, kit: FaceKit) -> None:
-        rows = kit.landmark_rows
-        eyes = next(proxy for proxy in kit.proxies.values() if proxy.kind == "eyes")
-        iris = _iris_vertices(kit, eyes)
-        references = eyes.references[iris]
-        scale_vertices = eyes.scale_pairs[:, :2].astype(np.int64)
-        joint_vertices = np.flatnonzero(kit.body.joints.any(axis=0))
-        needed = np.unique(
-            np.concatenate(
-                [
-                    rows.pairs.ravel(),
-                    rows.contour.ravel(),
-                    references.ravel(),
-                    scale_vertices.ravel(),
-                    joint_vertices,
-                ]
-            )
-        )
-        place = np.full(len(kit.body.base), -1, np.int64)
-        place[needed] = np.arange(len(needed))
-        targets = len(kit.body.deltas)
-        self.body = Body(
-            base=kit.body.base[needed],
-            deltas=np.ascontiguousarray(kit.body.deltas.reshape(targets, -1, 3)[:, needed].reshape(targets, -1)),
-            weights=kit.body.weights[needed],
-            joints=kit.body.joints[:, needed],
-        )
-        self.rows = LandmarkRows(place[rows.pairs], rows.pair_weights, place[rows.contour])
-        pairs = eyes.scale_pairs.copy()
-        pairs[:, :2] = place[scale_vertices]
-        self.irises = Proxy(
-            name="irises",
-            kind="eyes",
-            references=place[references],
-            reference_weights=eyes.reference_weights[iris],
-            offsets=eyes.offsets[iris],
-            scale_pairs=pairs,
-            triangles=np.zeros((0, 3), np.int64),
-            render_vertex=np.arange(2),
-            uv=np.zeros((2, 2), np.float32),
-            weights=eyes.weights[iris],
-        )
-
-
-def _iris_vertices(kit: FaceKit, eyes: Proxy) -> Indices:
-    """Return the front-most vertex of the subject's right eye, then of the left (the picture's order)."""
-    positions = eyes.rest(kit.body.base)
-    right = positions[:, 0] < 0
-    depth = positions[:, 2]
-    return np.array([np.where(right, depth, -np.inf).argmax(), np.where(~right, depth, -np.inf).argmax()])
 
 
 def _dense_deltas(arrays: Mapping[str, NDArray], count: int) -> Array:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from lpmm_runtime.crop import square_of_landmarks
 from training.synth import quaternions
-from training.synth.facekit import Body, FaceKit, LandmarkBody, Rig
+from training.synth.facekit import Body, FaceKit, Rig, skin
+from training.synth.landmark_body import LandmarkBody, landmark_body
 from training.synth.motion import Motion
 from training.synth.people import ETHNICITIES, Person
 
@@ -20,9 +21,12 @@ _NECK_SHARES = {"neck01": 0.15, "neck02": 0.2, "neck03": 0.25, "head": 0.4}
 # The torso turns about this point, decimetres.
 _TORSO_PIVOT = np.array([0.0, 5.5, 0.0])
 
-# iBUG's brow points run along the brow's upper edge from tip to tip; the kit's along its middle and short of the tips.
-# How far the edge lies above, in widths of the eye, and how much longer the whole brow is: measured on the kit's brows.
-_BROW_RISE, _BROW_LENGTH = 0.17, 1.15
+# iBUG's inner lips stand under and over the outer lips' inner three points; the kit's are nearer the corners. How much
+# of the way to the lips' middle they have to go: measured on the kit's mouths.
+_INNER_LIPS = {61: 62, 63: 62, 65: 66, 67: 66}
+_INNER_LIP_WAY = 0.47
+# Where the outline may begin, in steps from the first contour point to the next, up from the first.
+_LOWEST_START, _HIGHEST_START = -0.9, 1.5
 
 # Outward directions of the 17 contour points in the face's own frame (x to the picture's right, y up).
 _CONTOUR_ANGLES = np.linspace(np.pi + 0.12, 2 * np.pi - 0.12, 17)
@@ -84,66 +88,77 @@ def pose_head(kit: FaceKit, body: Body, rig: Rig, person: Person, motion: Motion
     return PosedHead(rest, transforms)
 
 
-def landmark_points(landmark_body: LandmarkBody, head: PosedHead) -> tuple[Array, Array, Array]:
-    """Return world points: landmarks [68, 3], contour candidates [17, c, 3], irises [2, 3] (picture's left first)."""
-    posed = landmark_body.body.skinned(head.rest, head.transforms)
-    rows = landmark_body.rows
-    fixed = with_brow_edges((posed[rows.pairs] * rows.pair_weights[..., None]).sum(axis=1))
-    irises = landmark_body.irises
-    iris_weights = irises.weights
-    rest = irises.rest(head.rest)
-    blended = (iris_weights @ head.transforms.reshape(len(head.transforms), 12)).reshape(-1, 3, 4)
-    iris_points = np.einsum("nij,nj->ni", blended[:, :, :3], rest) + blended[:, :, 3]
-    return fixed, posed[rows.contour], iris_points.astype(np.float32)
+@dataclass(frozen=True)
+class FacePoints:
+    """What landmarks are projected from.
+
+    Attributes:
+        fixed: [68, 3], landmarks in the world, without a jaw.
+        contour: [17, c, 3], what the jaw's outline may run along.
+        irises: [2, 3], the picture's left first.
+        below: [17, c], how far below the irises the contour's points are when the head is level, decimetres.
+    """
+
+    fixed: Array
+    contour: Array
+    irises: Array
+    below: Array
+
+    @property
+    def middle(self) -> Array:
+        """The landmarks' mean [3]."""
+        return self.fixed.mean(axis=0)
 
 
-def project_landmarks(points: tuple[Array, Array, Array], camera: Camera) -> tuple[Array, Array]:
+def landmark_points(part: LandmarkBody, head: PosedHead, brows: str | None) -> FacePoints:
+    """Return the points of a posed head that wears the brows of that name; of average ones if None."""
+    posed = part.body.skinned(head.rest, head.transforms)
+    rows = part.rows
+    fixed = with_inner_lips((posed[rows.pairs] * rows.pair_weights[..., None]).sum(axis=1))
+    worn = part.brows[brows]
+    fixed[17:27] = skin(worn.rest(head.rest), worn.weights, head.transforms)
+    irises = part.irises.rest(head.rest)
+    below = irises[:, 1].mean() - head.rest[rows.contour][..., 1]
+    seen = skin(irises, part.irises.weights, head.transforms).astype(np.float32)
+    return FacePoints(fixed, posed[rows.contour], seen, below)
+
+
+def project_landmarks(points: FacePoints, camera: Camera) -> tuple[Array, Array]:
     """Return landmarks [68, 2] and irises [2, 2] in the picture's unit square; the jaw follows the silhouette."""
-    fixed, candidates, irises = points
-    landmarks = camera.project(fixed)
-    contour = camera.project(candidates)
+    landmarks = camera.project(points.fixed)
+    contour = camera.project(points.contour)
     up = landmarks[27] - landmarks[8]
     up = up / (np.linalg.norm(up) + 1e-9)
     right = np.array([-up[1], up[0]])
     centre = 0.5 * (landmarks[27] + landmarks[8])
     outward = _CONTOUR_OUTWARD[:, :1] * right + _CONTOUR_OUTWARD[:, 1:] * up
     reach = np.einsum("kcd,kd->kc", contour - centre, outward)
-    landmarks[:17] = contour[np.arange(17), reach.argmax(axis=1)]
-    landmarks[:17] = evenly_spaced_jaw(landmarks, up)
-    return settled_lids(landmarks).astype(np.float32), camera.project(irises).astype(np.float32)
+    seen = (np.arange(17), reach.argmax(axis=1))
+    landmarks[:17] = evenly_spaced_jaw(contour[seen], points.below[seen])
+    return settled_lids(landmarks).astype(np.float32), camera.project(points.irises).astype(np.float32)
 
 
-def with_brow_edges(points: Array) -> Array:
-    """Return world landmarks [68, 3] whose brow points lie on the brows' upper edges, from tip to tip."""
+def with_inner_lips(points: Array) -> Array:
+    """Return world landmarks [68, 3] whose inner lip points stand between the outer lips' and the middle."""
     out = points.copy()
-    for brow, corners in ((slice(17, 22), (36, 39)), (slice(22, 27), (42, 45))):
-        inner, outer = points[list(corners)]
-        middle = points[brow].mean(axis=0)
-        rise = middle - 0.5 * (inner + outer)
-        along = points[brow][-1] - points[brow][0]
-        along = along / (np.linalg.norm(along) + 1e-9)
-        rise = rise - along * (rise @ along)
-        rise = rise / (np.linalg.norm(rise) + 1e-9)
-        stretch = ((points[brow] - middle) @ along)[:, None] * (_BROW_LENGTH - 1.0) * along
-        out[brow] = points[brow] + stretch + _BROW_RISE * np.linalg.norm(outer - inner) * rise
-    return out.astype(np.float32)
+    for point, middle in _INNER_LIPS.items():
+        out[point] += _INNER_LIP_WAY * (points[middle] - points[point])
+    return out
 
 
-def evenly_spaced_jaw(landmarks: NDArray[np.floating], up: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the 17 jaw points spaced evenly along the outline, from the level of either eye to the chin (iBUG).
+def evenly_spaced_jaw(outline: NDArray[np.floating], below: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the 17 jaw points spaced evenly along the outline [17, 2], from its start beside either eye to the chin.
+
+    It starts at a place of the head, where the irises are when the head is level, as in people's labels: at the eyes'
+    level in the picture it would slide along the cheek as the head nods.
 
     Args:
-        landmarks: [68, 2] with the outline's points in place of the jaw's.
-        up: [2], the face's upward direction in the picture.
+        below: [17], how far the outline's points are below the irises then.
     """
     halves = []
-    for half, corner in ((landmarks[:9], landmarks[36]), (landmarks[16:7:-1], landmarks[45])):
-        level = corner @ up
-        steps = half[0] - half[1]
-        rise = float(steps @ up)
-        if rise > 1e-6:  # up to the eye's level along the cheek, or back down to it
-            lift = np.clip((level - half[0] @ up) / rise, -0.9, 1.5)
-            half = np.concatenate([(half[0] + lift * steps)[None], half[1:]])
+    for half, depth in ((outline[:9], below[:9]), (outline[:7:-1], below[:7:-1])):
+        start = np.clip(depth[0] / max(float(depth[1] - depth[0]), 1e-6), _LOWEST_START, _HIGHEST_START)
+        half = np.concatenate([(half[0] + start * (half[0] - half[1]))[None], half[1:]])
         length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(half, axis=0), axis=1))])
         even = np.linspace(0.0, length[-1], 9)
         halves.append(np.stack([np.interp(even, length, half[:, axis]) for axis in range(2)], axis=1))
@@ -221,12 +236,12 @@ class LandmarkSampler:
 
     def __init__(self, kit: FaceKit) -> None:
         self.kit = kit
-        self._body = kit.landmark_body
+        self._part = landmark_body(kit)
 
-    def points(self, person: Person, motion: Motion) -> tuple[Array, Array, Array]:
-        """Return the world points of `landmark_points`."""
-        head = pose_head(self.kit, self._body.body, self.kit.rig, person, motion)
-        return landmark_points(self._body, head)
+    def points(self, person: Person, motion: Motion) -> FacePoints:
+        """Return the points of a person in motion."""
+        head = pose_head(self.kit, self._part.body, self.kit.rig, person, motion)
+        return landmark_points(self._part, head, person.brows.proxy if person.brows else None)
 
     def aligned_points(self, person: Person, motion: Motion, field_of_view: float = 20.0) -> Array:
         """Return what `aligned` does as one array [70, 2], irises last."""
@@ -235,7 +250,7 @@ class LandmarkSampler:
     def aligned(self, person: Person, motion: Motion, field_of_view: float = 20.0) -> tuple[Array, Array]:
         """Return landmarks [68, 2] and irises [2, 2] in the unit square of their own aligned crop."""
         points = self.points(person, motion)
-        camera = frontal_camera(points[0].mean(axis=0), field_of_view)
+        camera = frontal_camera(points.middle, field_of_view)
         landmarks, irises = project_landmarks(points, camera)
         square = square_of_landmarks(landmarks)
         return square.to_unit(landmarks).astype(np.float32), square.to_unit(irises).astype(np.float32)

@@ -37,6 +37,8 @@ _MIDDLE = {
     "mouth-upperlip-height-incr": -0.3,
     "mouth-lowerlip-height-incr": -0.25,
 }
+# Its inner ends lie 5 % of that distance too low, its outer thirds as much too high: what it takes to level them.
+_OUTER_ENDS, _INNER_ENDS = -0.6, -0.7
 _BROW_TARGETS = tuple(
     f"eyebrows-{side}-{part}" for side in ("left", "right") for part in ("up", "inner-up", "extern-up")
 )
@@ -211,10 +213,18 @@ def mean_person() -> Person:
     return Person(morphs=macro_morphs(0.5, 0.55, third), ethnicity=third)
 
 
-def brow_morphs(ethnicity: tuple[float, float, float], raised: float) -> dict[str, float]:
-    """Return the morphs that raise the brows of the base mesh, which lie low; 0.65 is about average."""
+def brow_morphs(ethnicity: tuple[float, float, float], raised: float, level: float = 0.0) -> dict[str, float]:
+    """Return the morphs that raise the brows of the base mesh, which lie low, and level them, for they frown.
+
+    Args:
+        raised: 0.65 is about average; level: 1 is.
+    """
+    weights = dict.fromkeys(_BROW_TARGETS, raised)
+    for side in ("left", "right"):
+        weights[f"eyebrows-{side}-extern-up"] += _OUTER_ENDS * level
+        weights[f"eyebrows-{side}-down"] = _INNER_ENDS * level
     shares = zip(ETHNICITIES, ethnicity, strict=True)
-    return {f"{people}/{target}": raised * share for people, share in shares for target in _BROW_TARGETS}
+    return {f"{people}/{target}": w * share for people, share in shares for target, w in weights.items()}
 
 
 def sample_shape(kit: FaceKit, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
@@ -251,7 +261,7 @@ def sample_shape(kit: FaceKit, rng: np.random.Generator) -> tuple[dict[str, floa
             shared[stem] = float(np.clip(rng.normal(_MIDDLE.get(stem, 0.0), spread), -0.9, 0.9))
         add(modifier, shared[stem] + (rng.normal(0, 0.04) if sided else 0.0))
     raised = float(np.clip(rng.normal(0.65, 0.3), 0.0, 1.4))
-    morphs |= brow_morphs(ethnicity, raised)
+    morphs |= brow_morphs(ethnicity, raised, float(np.clip(rng.normal(1.0, 1.0), -1.5, 3.5)))
     for name in kit.asymmetries:
         value = rng.normal(0, 0.18 * AMPLITUDE)
         morphs[name + ("-l" if value > 0 else "-r")] = min(abs(float(value)), 0.6)
@@ -297,7 +307,7 @@ def sample_person(kit: FaceKit, rng: np.random.Generator, split: Split) -> Perso
         irises = ["brown", "brown", "brown", "brownlight"]
     irises = [f"eye_{name}" for name in irises if f"eye_{name}" in textures]
     yellow = rng.uniform(0.85, 1.1)
-    # Brows are mostly darker than the hair, and of every thickness; painted ones are dark and sharp.
+    # Brows are mostly darker than the hair.
     brow_colour = colour * np.exp(rng.normal(-0.4, 0.35))
     hair = _sample_hair(kit, rng, sex, _colour(colour), split)
     shaved = hair is None and not female
@@ -316,14 +326,7 @@ def sample_person(kit: FaceKit, rng: np.random.Generator, split: Split) -> Perso
         scalp=float(rng.choice([0.0, rng.uniform(0.1, 0.9)]) if shaved else rng.uniform(0.5, 1.0)),
         scalp_colour=_colour(colour * np.exp(rng.normal(0.1, 0.2))),
         hair=hair,
-        brows=_sample_strands(
-            kit,
-            rng,
-            "eyebrows",
-            _colour(np.clip(brow_colour, 0.004, 0.25)),
-            0.4,
-            float(np.exp(rng.normal(0.25, 0.45))),
-        ),
+        brows=sample_brows(kit, rng, _colour(np.clip(brow_colour, 0.004, 0.25))),
         lashes=_sample_strands(
             kit,
             rng,
@@ -408,6 +411,11 @@ def _sample_strands(
         return None
     name = str(rng.choice(names))
     return Strands(name, name, colour, contrast, density=density)
+
+
+def sample_brows(kit: FaceKit, rng: np.random.Generator, colour: Colour = (0.02, 0.015, 0.01)) -> Strands | None:
+    """Return brows, of every thickness; painted ones are dark and sharp."""
+    return _sample_strands(kit, rng, "eyebrows", colour, 0.4, float(np.exp(rng.normal(0.25, 0.45))))
 
 
 def _sample_shirt(rng: np.random.Generator) -> Shirt:

@@ -126,7 +126,7 @@ class SampleMaker:
             body_roll=float(rng.normal(0, 2)),
         )
         points = self.sampler.points(person, motion)
-        camera = frontal_camera(points[0].mean(axis=0), float(rng.uniform(10, 38)))
+        camera = frontal_camera(points.middle, float(rng.uniform(10, 38)))
         landmarks, _ = project_landmarks(points, camera)
         camera = crop_camera(camera, landmarks, FACE_MARGIN)
         landmarks, irises = project_landmarks(points, camera)
@@ -146,7 +146,7 @@ class SampleMaker:
         person = sample_person(self.kit, rng, split)
         motions = group_motions(self.kit, rng)
         points = self.sampler.points(person, motions[0])
-        camera = frontal_camera(points[0].mean(axis=0), float(rng.uniform(10, 36)))
+        camera = frontal_camera(points.middle, float(rng.uniform(10, 36)))
         landmarks, _ = project_landmarks(points, camera)
         camera = crop_camera(camera, landmarks, float(rng.uniform(0.95, 1.1)))
         stage = Stage(camera, sample_lighting(rng), sample_backdrop(rng))
