@@ -28,6 +28,7 @@ GRAPHS = ("face_finder", "lp_regressor", "lp_adaptor", "pose_encoder", "identity
 # `controls.head_features` pairs the first six params.
 SMALLEST_K = 6
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
+_MOVES = "control_moves"
 
 _MANIFEST_TYPES: dict[str, type] = {
     "name": str,
@@ -221,13 +222,14 @@ def _read_rig(path: Path, manifest: Mapping[str, Any]) -> RigModel:
         "sigma": (k,),
         "control_names": (c,),
         "control_directions": (c, k),
+        _MOVES: (c, 2 * n),
         "head_exponents": (t, 3),
         "head_coefficients": (t, k),
         "head_readout": (features, 3),
         "mean_pose_latent": (w,),
     }
-    for name, shape in shapes.items():
-        found = arrays[name]
+    for name in arrays:
+        found, shape = arrays[name], shapes[name]
         if found.shape != shape:
             raise BundleError(f"{path}: {name} has shape {found.shape}, not {shape}")
         if name != "control_names" and not np.isfinite(found).all():
@@ -236,9 +238,12 @@ def _read_rig(path: Path, manifest: Mapping[str, Any]) -> RigModel:
         raise BundleError(f"{path}: sigma is not positive throughout")
     names = tuple(str(name) for name in arrays["control_names"])
     single = {name: array.astype(np.float32) for name, array in arrays.items() if array.dtype.kind == "f"}
+    # Where a bundle does not say them, its directions do.
+    moves = single.get(_MOVES, single["control_directions"] * single["sigma"] @ single["eigenvectors"])
     controls = ControlMap(
         names=names,
         directions=single["control_directions"],
+        moves=moves,
         head_exponents=arrays["head_exponents"].astype(np.int64),
         head_coefficients=single["head_coefficients"],
         head_readout=single["head_readout"],
@@ -258,7 +263,7 @@ def _read_rig(path: Path, manifest: Mapping[str, Any]) -> RigModel:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     floats = ("mean", "eigenvectors", "sigma", "control_directions", "head_coefficients", "head_readout")
-    kinds = {name: "f" for name in (*floats, "mean_pose_latent")} | {
+    kinds = {name: "f" for name in (*floats, _MOVES, "mean_pose_latent")} | {
         "control_names": "U",
         "head_exponents": "iu",
     }
@@ -267,6 +272,8 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as archive:
             for name, kind in kinds.items():
                 if name not in archive:
+                    if name == _MOVES:
+                        continue
                     raise BundleError(f"{path}: has no array {name!r}")
                 arrays[name] = archive[name]
                 if arrays[name].dtype.kind not in kind or arrays[name].ndim == 0:

@@ -41,7 +41,9 @@ class ControlMap:
 
     Attributes:
         names: the linear controls, in the order of `directions`.
-        directions: [c, k] float32, standard deviations for a value of 1.
+        directions: [c, k] float32, what a value of 1 adds to the params, standard deviations. D learned what it means.
+        moves: [c, 2 n] float32, what is seen of it: how a value of 1 moves the landmarks, crop sides. Params may add
+            what landmarks do not show, for D to tell two controls apart; where a control takes a face these say.
         head_exponents: [t, 3] int, the powers of (yaw, pitch, roll) of each term, in units of 30°; none is constant.
         head_coefficients: [t, k] float32, standard deviations.
         head_readout: [f, 3] float32, degrees from the features (1, p, p₁..₆ pairwise products).
@@ -49,6 +51,7 @@ class ControlMap:
 
     names: tuple[str, ...]
     directions: Array
+    moves: Array
     head_exponents: NDArray[np.int64]
     head_coefficients: Array
     head_readout: Array

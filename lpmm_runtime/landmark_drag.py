@@ -37,13 +37,16 @@ _PIVOT = np.array((0.0, -0.75, 1.2))
 eye corners. Measured on what the default generator draws for turns of up to 30°."""
 
 _PRECISION = 0.0005
-"""What the pulled landmark may be off for a change of one natural unit, in crop sides."""
+"""What the pulled landmark may be off for a change that costs 1, in crop sides."""
 
 _STILLNESS = 0.002
 """The same for every landmark outside the region: it is held, but four times as loosely."""
 
+_CONTROL_COST = 3.0
+"""What a control's natural unit costs: enough that two which undo each other are not moved for a tenth of a pixel."""
+
 _PARAM_COST = 1.5
-"""What a param of one standard deviation costs, beside 1 for a control in its natural unit."""
+"""What a param of one standard deviation costs."""
 
 _HEAD_UNIT = 30.0
 """Degrees that count as one natural unit of a head control."""
@@ -155,21 +158,23 @@ class _Problem:
         self._angles = np.array([values.get(name, 0.0) for name in HEAD_CONTROLS])
         self._start = rig.controls.head_angles(np.asarray(base, np.float32)).astype(np.float64)
         self._base = base
-        linear = {name: value for name, value in values.items() if name not in HEAD_CONTROLS and value}
-        self._still = base + total + np.asarray(rig.controls.offset(linear, base), np.float64)
-        # What an unknown adds to the params; a head control's own effect is not linear and is added apart.
-        self._directions = np.zeros((len(self._names) + len(self._params), rig.k))
+        self._still = base + total
+        linear = np.array([values.get(name, 0.0) for name in rows])
+        self._moved = linear @ rig.controls.moves.astype(np.float64)
+        # How an unknown moves the landmarks; a head control's own effect is not linear and is added apart.
+        self._ways = np.zeros((len(self._names) + len(self._params), len(rig.model.mean)))
         for place, name in enumerate(self._names):
             if name in rows:
-                self._directions[place] = rig.controls.directions[rows[name]]
+                self._ways[place] = rig.controls.moves[rows[name]]
         for place, index in enumerate(self._params, len(self._names)):
-            self._directions[place, index] = 1.0
+            self._ways[place] = rig.model.sigma[index] * rig.model.eigenvectors[index]
 
     def landmarks(self, steps: Array) -> Array:
         """Return the placed landmarks [n, points, 2], irises among them, for changes [n, u]."""
         head = np.stack([self._head_offset(step) for step in steps]) if self._turning else self._head_offset(None)
         turned = self._turned(self._shape(self._base + head), steps)
-        shape = self._shape(self._still + head + steps @ self._directions)
+        moved = (self._moved + steps @ self._ways).reshape(len(steps), -1, 2)
+        shape = self._shape(self._still + head) + moved
         return _laid_over(shape, np.broadcast_to(turned, shape.shape))
 
     def solve(self, ranges: Mapping[str, tuple[float, float]]) -> Array:
@@ -216,7 +221,7 @@ class _Problem:
 
     @property
     def _costs(self) -> Array:
-        return np.array([1.0] * len(self._names) + [_PARAM_COST] * len(self._params))
+        return np.array([_CONTROL_COST] * len(self._names) + [_PARAM_COST] * len(self._params))
 
     def _head_angles(self, step: Array | None) -> Array:
         angles = self._angles.copy()

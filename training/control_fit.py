@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lpmm_runtime.controls import HEAD_CONTROLS, Control, ControlMap, head_features
+from lpmm_runtime.landmarks68 import mirror_order
 from lpmm_runtime.mirroring import mirrored_control
 from lpmm_runtime.morphable import LandmarkModel
 from training.landmark_model import LandmarkSet, shape_only
@@ -104,6 +105,7 @@ def fit(kit: FaceKit, model: LandmarkModel, data: LandmarkSet, people: int, seed
     return ControlMap(
         names=names,
         directions=told_apart(model, names, directions, moves).astype(np.float32),
+        moves=_symmetric(names, moves.reshape(len(names), -1, 2)).astype(np.float32),
         head_exponents=_EXPONENTS,
         head_coefficients=coefficients.astype(np.float32),
         head_readout=_fit_readout(model, data),
@@ -132,6 +134,13 @@ def told_apart(
             apart[row] += gain * half
             apart[other] -= gain * half
     return apart
+
+
+def _symmetric(names: tuple[str, ...], moves: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return moves [c, 2·points] of which a control's mirror image makes the mirror image; given [c, points, 2]."""
+    others = [names.index(mirrored_control(name)) for name in names]
+    mirrored = moves[others][:, mirror_order(moves.shape[1])] * (-1.0, 1.0)
+    return (0.5 * (moves + mirrored)).reshape(len(names), -1)
 
 
 def _fit_readout(model: LandmarkModel, data: LandmarkSet) -> Array:

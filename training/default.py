@@ -199,7 +199,6 @@ class DefaultRun(RunFolder):
             self.trained_motions,
             self.spared_motions,
             adaptor_data.measured(torch.from_numpy(self.latent_space.basis)),
-            torch.from_numpy(self.landmark_model.sigma[:, None] * self.landmark_model.eigenvectors),
             # For so few numbers no device is faster than the CPU.
             replace(self.schedule(recipe.slider_steps, 64, 1e-3, bf16=False), device="cpu"),
             self.folder,

@@ -189,6 +189,7 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
         sigma=models.landmark_model.sigma,
         control_names=np.array(controls.names),
         control_directions=controls.directions,
+        control_moves=controls.moves,
         head_exponents=controls.head_exponents,
         head_coefficients=controls.head_coefficients,
         head_readout=controls.head_readout,

@@ -55,10 +55,11 @@ def _gaps(engine: Engine, character: Character, blink: float) -> Array:
 
 def scaled(controls: ControlMap, factor: float) -> ControlMap:
     """Return the controls with blinks that go `factor` times as far."""
-    directions = controls.directions.copy()
+    directions, moves = controls.directions.copy(), controls.moves.copy()
     for name in _LIDS:
         directions[controls.names.index(name)] *= np.float32(factor)
-    return replace(controls, directions=directions)
+        moves[controls.names.index(name)] *= np.float32(factor)
+    return replace(controls, directions=directions, moves=moves)
 
 
 def calibrate(

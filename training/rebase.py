@@ -66,6 +66,7 @@ class Rebase:
             controls,
             names=tuple(controls.names[row] for row in kept),
             directions=self.new_offsets(controls.directions[kept]),
+            moves=controls.moves[kept, : 2 * self.new.points],
             head_coefficients=self.new_offsets(controls.head_coefficients),
             head_readout=np.linalg.solve(gram, features.T @ angles).astype(np.float32),
         )

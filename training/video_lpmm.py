@@ -193,6 +193,7 @@ def _write_files(
     arrays |= {
         "control_names": np.array(controls.names),
         "control_directions": controls.directions,
+        "control_moves": controls.moves,
         "head_coefficients": controls.head_coefficients,
         "head_readout": controls.head_readout,
     }

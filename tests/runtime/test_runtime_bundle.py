@@ -105,6 +105,7 @@ def test_a_manifest_that_is_not_json_is_named(own_bundle: Path) -> None:
         ({"mean": np.zeros(10, np.float32)}, r"mean has shape \(10,\), not \(136,\)"),
         ({"sigma": np.zeros(K, np.float32)}, "sigma is not positive"),
         ({"control_directions": np.full((2, K), np.nan, np.float32)}, "not finite"),
+        ({"control_moves": np.zeros((2, 140), np.float32)}, r"control_moves has shape \(2, 140\), not \(2, 136\)"),
         ({"mean_pose_latent": np.zeros(W + 1, np.float32)}, r"mean_pose_latent has shape \(6,\), not \(5,\)"),
         ({"head_exponents": np.eye(3, dtype=np.float32)}, "head_exponents has dtype float32"),
         ({"control_names": np.array(["jawOpen", "tongueOut"])}, "is not both"),
@@ -114,6 +115,15 @@ def test_wrong_arrays_are_refused(own_bundle: Path, changes: dict[str, Any], fau
     edit_arrays(own_bundle, **changes)
     with pytest.raises(BundleError, match=rf"lpmm\.npz: .*{fault}"):
         load_bundle(own_bundle)
+
+
+def test_where_controls_move_landmarks_is_said_or_follows_from_directions(own_bundle: Path) -> None:
+    rig = load_bundle(own_bundle).rig
+    by_directions = rig.model.landmarks(rig.controls.directions) - rig.model.landmarks(np.zeros(K))
+    assert np.allclose(rig.controls.moves.reshape(2, -1, 2), by_directions, atol=1e-6)
+    moves = np.random.default_rng(1).normal(size=(2, 136)).astype(np.float32)
+    edit_arrays(own_bundle, control_moves=moves)
+    assert np.array_equal(load_bundle(own_bundle).rig.controls.moves, moves)
 
 
 def test_pickled_arrays_are_refused(own_bundle: Path) -> None:

@@ -96,10 +96,11 @@ def test_looking_the_other_way_goes_back_through_the_middle(rig: RigModel, name:
 @pytest.mark.parametrize("name", GAZES)
 def test_eyes_that_are_wanted_too_far_aside_neither_rise_nor_sink(rig: RigModel, name: str) -> None:
     # A gaze whose way down leads a little to the side, as that of a real bundle does.
-    directions = rig.controls.directions.copy()
+    aside = np.array((0, 0, 0, 0, 0, 0, 0.03, 0.03)) * rig.model.sigma @ rig.model.eigenvectors
+    moves = rig.controls.moves.copy()
     for control in ("eyeLookDownLeft", "eyeLookDownRight"):
-        directions[rig.controls.names.index(control)] += (0, 0, 0, 0, 0, 0, 0.03, 0.03)
-    bent = replace(rig, controls=replace(rig.controls, directions=directions))
+        moves[rig.controls.names.index(control)] += aside
+    bent = replace(rig, controls=replace(rig.controls, moves=moves))
     for y in (0.0, -0.004):
         values, ends = pulled(bent, posed(), name, (0.2, y))
         assert values["eyeLookOutLeft"] == values["eyeLookInRight"] == 1.0

@@ -81,6 +81,32 @@ def test_the_control_that_is_meant_does_most(
     assert all(abs(value) <= values[control] + 0.3 for key, value in values.items() if not key[1:].isdigit())
 
 
+@pytest.mark.parametrize(
+    ("name", "by", "controls"),
+    [
+        ("Mouth Corner Left", (0.0, -0.03), {"mouthSmileLeft"}),
+        ("Mouth Corner Left", (0.0, 0.015), {"mouthFrownLeft"}),
+        ("Inner Brow Left", (0.0, 0.015), {"browDownLeft"}),
+        ("Outer Brow Right", (0.0, -0.02), {"browOuterUpRight"}),
+        ("Upper Eyelid Left", (0.0, 0.015), {"eyeBlinkLeft"}),
+        ("Jaw", (0.0, 0.05), {"jawOpen"}),
+    ],
+)
+def test_no_second_control_is_moved_to_undo_what_the_first_does(
+    rig: RigModel, name: str, by: tuple[float, float], controls: set[str]
+) -> None:
+    values, _ = pulled(rig, Pose(np.zeros(rig.k, np.float32), {}, {}), HANDLES[name], by)
+    assert {key for key, value in values.items() if not key[1:].isdigit() and abs(value) > 0.1} == controls
+
+
+def test_handles_go_where_controls_are_seen_to_move_landmarks(rig: RigModel, pose: Pose) -> None:
+    # Params of directions may say more to D than landmarks show.
+    controls = replace(rig.controls, directions=np.zeros_like(rig.controls.directions))
+    unsaid = replace(rig, controls=controls)
+    for name in ("Mouth Corner Left", "Jaw", "Outer Brow Right"):
+        assert pulled(unsaid, pose, HANDLES[name], (0.0, -0.01))[0] == pulled(rig, pose, HANDLES[name], (0.0, -0.01))[0]
+
+
 @pytest.mark.parametrize("name", ["Upper Eyelid Left", "Mouth Corner Right", "Outer Brow Left", "Jaw"])
 def test_the_rest_of_the_face_hardly_moves(rig: RigModel, pose: Pose, name: str) -> None:
     handle = HANDLES[name]

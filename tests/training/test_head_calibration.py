@@ -28,7 +28,9 @@ def straight() -> ControlMap:
     coefficients = np.zeros((7, 5), np.float32)
     coefficients[:3, :3] = 30.0 * np.eye(3)
     readout = np.zeros((len(head_features(np.zeros(5, np.float32))), 3), np.float32)
-    return ControlMap(("jawOpen",), np.zeros((1, 5), np.float32), exponents, coefficients, readout)
+    return ControlMap(
+        ("jawOpen",), np.zeros((1, 5), np.float32), np.zeros((1, 136), np.float32), exponents, coefficients, readout
+    )
 
 
 def test_what_overshoots_is_asked_for_less_and_what_stops_short_for_more(straight: ControlMap) -> None:

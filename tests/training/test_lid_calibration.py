@@ -25,6 +25,7 @@ def test_only_blinks_are_scaled(engine: Engine) -> None:
     for row, name in enumerate(controls.names):
         factor = 0.8 if name.startswith("eyeBlink") else 1.0
         assert shorter.directions[row] == pytest.approx(factor * controls.directions[row])
+        assert shorter.moves[row] == pytest.approx(factor * controls.moves[row])
     assert np.array_equal(shorter.head_coefficients, controls.head_coefficients)
 
 

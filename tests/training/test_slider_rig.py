@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lpmm_runtime.controls import HEAD_CONTROLS, ControlMap
+from lpmm_runtime.landmarks68 import mirror_order
 from lpmm_runtime.mirroring import mirror_offsets, mirrored_control
 from lpmm_runtime.morphable import LandmarkModel
 from training import control_fit, landmark_model, slider_motions
@@ -105,6 +106,16 @@ def test_sliders_are_added_as_the_runtime_adds_them(
         assert torch.allclose(rig.changes(batch)[:, 0], expected, atol=1e-4)
 
 
+def test_controls_know_where_they_move_landmarks(fitted: ControlMap, model: LandmarkModel) -> None:
+    moves = dict(zip(fitted.names, fitted.moves.reshape(len(fitted.names), -1, 2), strict=True))
+    # Lids of the left eye fall onto each other, and nothing else of the face stirs.
+    blink = moves["eyeBlinkLeft"]
+    assert blink[[43, 44], 1].min() > 0.01 and np.abs(blink[[37, 38, 8, 33, 48, 54]]).max() < 0.004
+    mirrored = moves["eyeBlinkRight"][mirror_order(model.points)] * (-1.0, 1.0)
+    assert np.allclose(blink, mirrored, atol=1e-6)
+    assert moves["jawOpen"][57, 1] - moves["jawOpen"][51, 1] > 0.03
+
+
 def test_training_keeps_heads_still_and_sides_alike(
     model: LandmarkModel,
     space: LatentSpace,
@@ -119,8 +130,7 @@ def test_training_keeps_heads_still_and_sides_alike(
     before = evaluate(rig, fitted, motions.part(slice(-8, None)), basis)
     schedule = Schedule(steps=250, batch=16, rate=2e-3, bf16=False)
     parts = motions.part(slice(None, -8)), motions.part(slice(-8, None))
-    placed = torch.from_numpy(model.sigma[:, None] * model.eigenvectors)
-    train(rig, fitted, mean, people, *parts, basis, placed, schedule, tmp_path)
+    train(rig, fitted, mean, people, *parts, basis, schedule, tmp_path)
     after = evaluate(rig, fitted, parts[1], basis)
     assert after["off_still"] < 0.8 * before["off_still"]
     assert after["off_turned"] < 0.8 * before["off_turned"]
@@ -129,8 +139,7 @@ def test_training_keeps_heads_still_and_sides_alike(
     for row, name in enumerate(controls.names):
         other = controls.directions[controls.names.index(mirrored_control(name))]
         assert np.allclose(controls.directions[row] @ mirror, other, atol=1e-3), name
-    # Handles go where landmarks say: what D could make up for must not carry the directions away.
-    drift = 100.0 * (controls.directions - fitted.directions) @ placed.numpy()
-    assert np.sqrt(np.square(drift).mean()) < 0.5
+    # Where a slider takes a face does not hang on how D is told of it.
+    assert np.array_equal(controls.moves, fitted.moves) and not np.array_equal(controls.directions, fitted.directions)
     left, right = controls.head(np.array([20.0, 5.0, 8.0])), controls.head(np.array([-20.0, 5.0, -8.0]))
     assert np.allclose(left @ mirror, right, atol=1e-3)

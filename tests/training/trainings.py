@@ -95,12 +95,11 @@ def _train_slider_rig(
         return rng.normal(0.0, 0.3, shape).astype(np.float32)
 
     names = ("eyeBlinkLeft", "eyeBlinkRight", "jawOpen")
-    controls = ControlMap(names, some(3, 10), np.eye(3, dtype=np.int64), some(3, 10), some(32, 3))
+    controls = ControlMap(names, some(3, 10), some(3, 140), np.eye(3, dtype=np.int64), some(3, 10), some(32, 3))
     motions = SliderMotions(some(9, 4, 10), some(9, 4, 6), some(9, 4, 3), 20.0 * some(9, 4, 3))
     rig = SliderRig(MirroredAdaptor(adaptor, torch.eye(10), torch.from_numpy(space.mirror())), controls)
     measured = adaptor_data.measured(torch.from_numpy(space.basis))
-    placed = 0.01 * torch.eye(10)
-    slider_rig.train(rig, controls, torch.zeros(6), people, motions, motions, measured, placed, schedule, folder)
+    slider_rig.train(rig, controls, torch.zeros(6), people, motions, motions, measured, schedule, folder)
 
 
 def train_exactly(folder: Path, stop: int | None = None) -> None:
