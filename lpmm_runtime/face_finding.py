@@ -28,6 +28,10 @@ REFINEMENTS = 4
 SETTLED = 0.01
 # A reading that leaves the finding it started from was no face.
 KEPT_IOU = 0.2
+# Standard normal params are √k long, give or take 0.7 whatever k: hardly a face is longer by this.
+_LONGER = 2.5
+# How much of its box's size is left about a face that is read alone, and above it for hair.
+_ALONE, _ABOVE = 0.15, 0.4
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,16 @@ class FaceReading:
     box: Box
     irises: Array | None = None
 
+    @property
+    def length(self) -> float:
+        """How long the params are, in standard deviations."""
+        return float(np.linalg.norm(self.params))
+
+    @property
+    def likely(self) -> bool:
+        """Whether a face has such params."""
+        return self.length <= math.sqrt(len(self.params)) + _LONGER
+
 
 def read_face(sessions: OnnxSessions, photo: Pixels, box: Box | None = None, name: str = "photo") -> FaceReading:
     """Find the main face of a photo, or take the box given, and read it.
@@ -71,13 +85,18 @@ def read_face(sessions: OnnxSessions, photo: Pixels, box: Box | None = None, nam
     """
     if box is not None:
         given = _checked_box(box, photo, name)
-        reading = refine(sessions, photo, given)
+        reading = read_box(sessions, photo, given)
         # Whoever gave the box knows better than a reading that leaves it.
         return reading if iou(reading.box, given) >= KEPT_IOU else refine(sessions, photo, given, steps=0)
+    doubtful = []
     for finding in find_faces(sessions, photo):
-        reading = refine(sessions, photo, finding.box)
+        reading = read_box(sessions, photo, finding.box)
         if iou(reading.box, finding.box) >= KEPT_IOU:
-            return reading
+            if reading.likely:
+                return reading
+            doubtful.append(reading)
+    if doubtful:
+        return min(doubtful, key=lambda read: read.length)
     raise NoFaceError(f"{name}: no face found; if there is one, give its box by hand")
 
 
@@ -91,6 +110,19 @@ def find_faces(sessions: OnnxSessions, photo: Pixels) -> list[Finding]:
         findings = suppress([*findings, *_find_in(sessions, searched, _other_views(searched))])
     factors = (width / searched.shape[1], height / searched.shape[0])
     return [Finding(_scaled(f.box, factors), f.score) for f in main_first(findings)]
+
+
+def read_box(sessions: OnnxSessions, photo: Pixels, box: Box) -> FaceReading:
+    """Read the face in a box (left, top, right, bottom; photo pixels), and where that gives no likely one, it alone.
+
+    Of two heads that touch, eyes may be read off one and a mouth off the other: params longer than any face's. Then
+    what is about the box is painted over, and the likelier reading that holds the box taken.
+    """
+    reading = refine(sessions, photo, box)
+    if reading.likely:
+        return reading
+    alone = refine(sessions, _alone(photo, box), box)
+    return alone if alone.length < reading.length and iou(alone.box, box) >= KEPT_IOU else reading
 
 
 def refine(sessions: OnnxSessions, photo: Pixels, box: Box, steps: int = REFINEMENTS) -> FaceReading:
@@ -148,6 +180,19 @@ def iou(first: Box, second: Box) -> float:
         return 0.0
     shared = width * height
     return shared / (_area(first) + _area(second) - shared)
+
+
+def _alone(photo: Pixels, box: Box) -> Pixels:
+    """Return a photo [H, W, 3] with what is around a box in one colour, the mean of what is left."""
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    rows = slice(max(0, int(top - _ABOVE * height)), max(1, int(bottom + _ALONE * height)))
+    columns = slice(max(0, int(left - _ALONE * width)), max(1, int(right + _ALONE * width)))
+    kept = photo[rows, columns]
+    painted = np.empty_like(photo)
+    painted[:] = kept.mean(axis=(0, 1)) if kept.size else 128
+    painted[rows, columns] = kept
+    return painted
 
 
 def _find_in(sessions: OnnxSessions, photo: Pixels, views: list[CropSquare]) -> list[Finding]:

@@ -15,7 +15,7 @@ from lpmm_runtime.face_finding import (
     Finding,
     find_faces,
     iou,
-    refine,
+    read_box,
 )
 from lpmm_runtime.onnx_sessions import OnnxSessions
 from lpmm_runtime.portrait import cut_square, whole_square
@@ -70,7 +70,7 @@ def track(sessions: OnnxSessions, picture: Pixels, near: Box | None) -> TrackedF
     """
     findings = find_near(sessions, picture, near)
     for finding in findings:
-        reading = refine(sessions, picture, finding.box)
+        reading = read_box(sessions, picture, finding.box)
         if iou(reading.box, finding.box) >= KEPT_IOU:
             return TrackedFace(finding, reading)
     return None

@@ -21,6 +21,7 @@ from lpmm_runtime.morphable import LandmarkModel
 from training import augment, loop, sheets
 from training.draws import Draw
 from training.landmark_reader import LandmarkReader, expected_places, heat_loss
+from training.neighbours import with_neighbour
 from training.shard_columns import Columns
 
 Array = NDArray[np.float32]
@@ -28,6 +29,8 @@ Array = NDArray[np.float32]
 # Lids and lips carry expression and are small: they count more.
 _POINT_WEIGHTS = {"jaw": 1.0, "brows": 1.0, "nose": 1.0, "eyes": 2.0, "mouth": 1.5}
 _HEAT_WEIGHT = 1.0
+# How many crops show somebody else's face, too.
+_NEIGHBOURS = 0.25
 # An error is constant in heatmap cells: a face that is seen this much nearer than in training is read more exactly.
 _NEARER = 1.06
 
@@ -66,6 +69,8 @@ class FaceData:
         points = augment.apply_matrix(matrix, points).astype(np.float32)
         landmarks, irises = points[: landmarks68.COUNT], points[landmarks68.COUNT :]
         flip = train and bool(rng.random() < 0.5)
+        if train and rng.random() < _NEIGHBOURS:
+            image = self._accompanied(image, landmarks, rng)
         if train:
             image = augment.distort(image, (landmarks * self.size).astype(np.float32), rng)
         if flip:
@@ -73,6 +78,15 @@ class FaceData:
             irises = irises[::-1].copy()
             irises[:, 0] = 1.0 - irises[:, 0]
         return image, np.concatenate([landmarks, irises]), flip
+
+    def _accompanied(self, image: NDArray[np.uint8], landmarks: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Return a crop with somebody else of the data beside its face."""
+        row = int(rng.integers(len(self)))
+        place = self.arrays["landmarks"][row]
+        matrix = augment.crop_matrix(rng, augment.CropJitter(), square_of_landmarks(place))
+        other = augment.cut(self.arrays["images"][row], matrix, self.size)
+        marks = augment.apply_matrix(matrix, place).astype(np.float32)
+        return with_neighbour(image, self.size * landmarks, other, self.size * marks, rng)
 
     def _irises(self, row: int) -> Array:
         if "irises" in self.arrays:

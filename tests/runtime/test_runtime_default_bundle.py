@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lpmm_runtime import face_finding
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from lpmm_runtime.cli import main
+from lpmm_runtime.cli.demo import PORTRAITS
+from lpmm_runtime.crop import square_of_box
 from lpmm_runtime.engine import Character, Engine
+from lpmm_runtime.face_finding import FaceReading
 from lpmm_runtime.frame import evaluate_params
 from lpmm_runtime.landmarks68 import EYE_LEFT, EYE_RIGHT, eye_openness, mouth_openness
+from lpmm_runtime.portrait import read_image
 
 Pixels = NDArray[np.uint8]
 
@@ -68,6 +73,45 @@ def test_the_same_face_is_found_at_other_sizes(
     reading = default_engine.read_face(resize(astronaut, side, side))
     distance = np.linalg.norm(reading.landmarks / scale - portrait.landmarks, axis=1).mean()
     assert distance < 0.05 * portrait.square.side
+
+
+@pytest.mark.parametrize(("name", "other"), [("ada", "ben"), ("ben", "cleo"), ("cleo", "ada")])
+def test_a_face_is_read_as_well_with_another_cheek_to_cheek(default_engine: Engine, name: str, other: str) -> None:
+    own, neighbour = (read_image(PORTRAITS / f"{who}.jpg") for who in (name, other))
+    alone, beside = (default_engine.read_face(photo) for photo in (own, neighbour))
+    # The other's face as large as this one's, its cheek at this one's.
+    scale = (alone.box[3] - alone.box[1]) / (beside.box[3] - beside.box[1])
+    edge = round(alone.box[2] + 0.03 * alone.square.side)
+    shift = (edge - scale * beside.box[0], alone.box[1] - scale * beside.box[1])
+    moved = cv2.warpAffine(
+        neighbour, np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]]), (own.shape[1], own.shape[0])
+    )
+    both = own.copy()
+    both[:, edge:] = moved[:, edge:]
+    left, top, right, bottom = alone.box
+    found = default_engine.read_face(both, (left + 4, top - 6, right + 8, bottom))
+    eyes = np.linalg.norm(alone.landmarks[36] - alone.landmarks[45])
+    assert np.linalg.norm(found.landmarks - alone.landmarks, axis=1).mean() < 0.04 * eyes
+
+
+def test_what_is_no_likely_face_is_read_with_its_surroundings_painted_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def refine(_: object, photo: Pixels, box: face_finding.Box) -> FaceReading:
+        seen.append(photo)
+        # Two heads make an impossible one.
+        params = np.full(40, 2.5 if photo[20, 90].any() else 0.6, np.float32)
+        square = square_of_box(box)
+        return FaceReading(square, params, np.zeros((68, 2), np.float32), box)
+
+    monkeypatch.setattr(face_finding, "refine", refine)
+    photo = np.zeros((100, 100, 3), np.uint8)
+    photo[:, 80:] = 200
+    reading = face_finding.read_box(None, photo, (10.0, 20.0, 60.0, 80.0))  # type: ignore[arg-type]
+    assert reading.likely and reading.length == pytest.approx(0.6 * 40**0.5) and len(seen) == 2
+    assert np.array_equal(seen[1][20:80, 10:60], photo[20:80, 10:60]) and not seen[1][:, 80:].any()
+    photo[:, 80:] = 0
+    assert face_finding.read_box(None, photo, (10.0, 20.0, 60.0, 80.0)) and len(seen) == 3  # type: ignore[arg-type]
 
 
 def test_no_face_is_found_where_there_is_none(default_engine: Engine) -> None:
