@@ -32,6 +32,8 @@ KEPT_IOU = 0.2
 _LONGER = 2.5
 # How much of its box's size is left about a face that is read alone, and above it for hair.
 _ALONE, _ABOVE = 0.15, 0.4
+# A finding may be a part of a face: what is read in it anew is so many times as large.
+_WIDER = 1.6
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,14 @@ def read_face(sessions: OnnxSessions, photo: Pixels, box: Box | None = None, nam
         given = _checked_box(box, photo, name)
         reading = read_box(sessions, photo, given)
         # Whoever gave the box knows better than a reading that leaves it.
-        return reading if iou(reading.box, given) >= KEPT_IOU else refine(sessions, photo, given, steps=0)
+        held = reading is not None and iou(reading.box, given) >= KEPT_IOU
+        return reading if reading and held else refine(sessions, photo, given, steps=0)
     doubtful = []
     for finding in find_faces(sessions, photo):
         reading = read_box(sessions, photo, finding.box)
-        if iou(reading.box, finding.box) >= KEPT_IOU:
-            if reading.likely:
-                return reading
+        if reading and reading.likely:
+            return reading
+        if reading:
             doubtful.append(reading)
     if doubtful:
         return min(doubtful, key=lambda read: read.length)
@@ -112,17 +115,21 @@ def find_faces(sessions: OnnxSessions, photo: Pixels) -> list[Finding]:
     return [Finding(_scaled(f.box, factors), f.score) for f in main_first(findings)]
 
 
-def read_box(sessions: OnnxSessions, photo: Pixels, box: Box) -> FaceReading:
-    """Read the face in a box (left, top, right, bottom; photo pixels), and where that gives no likely one, it alone.
+def read_box(sessions: OnnxSessions, photo: Pixels, box: Box) -> FaceReading | None:
+    """Read the face in a box (left, top, right, bottom; photo pixels); None where every reading leaves the box.
 
-    Of two heads that touch, eyes may be read off one and a mouth off the other: params longer than any face's. Then
-    what is about the box is painted over, and the likelier reading that holds the box taken.
+    Of two heads that touch, eyes may be read off one and a mouth off the other, and some boxes hold but a part of a
+    face: params longer than any face's. Then the box is read anew, first with what is about it painted over, then in a
+    wider view; if no reading is likely, the likeliest is taken.
     """
-    reading = refine(sessions, photo, box)
-    if reading.likely:
-        return reading
-    alone = refine(sessions, _alone(photo, box), box)
-    return alone if alone.length < reading.length and iou(alone.box, box) >= KEPT_IOU else reading
+    held = []
+    for start, alone in ((box, False), (box, True), (_wider(box), False)):
+        reading = refine(sessions, _alone(photo, start) if alone else photo, start)
+        if iou(reading.box, start) >= KEPT_IOU:
+            if reading.likely:
+                return reading
+            held.append(reading)
+    return min(held, key=lambda read: read.length, default=None)
 
 
 def refine(sessions: OnnxSessions, photo: Pixels, box: Box, steps: int = REFINEMENTS) -> FaceReading:
@@ -180,6 +187,12 @@ def iou(first: Box, second: Box) -> float:
         return 0.0
     shared = width * height
     return shared / (_area(first) + _area(second) - shared)
+
+
+def _wider(box: Box) -> Box:
+    left, top, right, bottom = box
+    aside, up = 0.5 * (_WIDER - 1.0) * (right - left), 0.5 * (_WIDER - 1.0) * (bottom - top)
+    return left - aside, top - up, right + aside, bottom + up
 
 
 def _alone(photo: Pixels, box: Box) -> Pixels:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from lpmm_runtime.crop import CropSquare
 from lpmm_runtime.face_finding import (
-    KEPT_IOU,
     Box,
     FaceReading,
     Finding,
@@ -71,7 +70,7 @@ def track(sessions: OnnxSessions, picture: Pixels, near: Box | None) -> TrackedF
     findings = find_near(sessions, picture, near)
     for finding in findings:
         reading = read_box(sessions, picture, finding.box)
-        if iou(reading.box, finding.box) >= KEPT_IOU:
+        if reading is not None:
             return TrackedFace(finding, reading)
     return None
 

@@ -108,10 +108,31 @@ def test_what_is_no_likely_face_is_read_with_its_surroundings_painted_over(monke
     photo = np.zeros((100, 100, 3), np.uint8)
     photo[:, 80:] = 200
     reading = face_finding.read_box(None, photo, (10.0, 20.0, 60.0, 80.0))  # type: ignore[arg-type]
-    assert reading.likely and reading.length == pytest.approx(0.6 * 40**0.5) and len(seen) == 2
+    assert reading is not None and reading.likely and reading.length == pytest.approx(0.6 * 40**0.5) and len(seen) == 2
     assert np.array_equal(seen[1][20:80, 10:60], photo[20:80, 10:60]) and not seen[1][:, 80:].any()
     photo[:, 80:] = 0
     assert face_finding.read_box(None, photo, (10.0, 20.0, 60.0, 80.0)) and len(seen) == 3  # type: ignore[arg-type]
+
+
+def test_a_part_of_a_face_is_read_in_a_wider_view_and_what_leaves_its_box_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refine(_: object, photo: Pixels, box: face_finding.Box) -> FaceReading:
+        wide = box[2] - box[0] > 50
+        params = np.full(40, 0.6 if wide else 2.5, np.float32)
+        place = (0.0, 0.0, 1.0, 1.0) if photo[0, 0].any() else box
+        return FaceReading(square_of_box(box), params, np.zeros((68, 2), np.float32), place)
+
+    monkeypatch.setattr(face_finding, "refine", refine)
+    photo = np.zeros((100, 100, 3), np.uint8)
+    reading = face_finding.read_box(None, photo, (30.0, 30.0, 70.0, 70.0))  # type: ignore[arg-type]
+    assert reading is not None and reading.likely and reading.box == pytest.approx((18, 18, 82, 82))
+    photo[0, 0] = 255
+    alone = face_finding.read_box(None, photo, (30.0, 30.0, 70.0, 70.0))  # type: ignore[arg-type]
+    # Only with its surroundings painted over is it read where it was found.
+    assert alone is not None and not alone.likely and alone.box == (30.0, 30.0, 70.0, 70.0)
+    photo[:] = 255
+    assert face_finding.read_box(None, photo, (30.0, 30.0, 70.0, 70.0)) is None  # type: ignore[arg-type]
 
 
 def test_no_face_is_found_where_there_is_none(default_engine: Engine) -> None:

@@ -17,7 +17,7 @@ from lpmm_runtime import landmarks68
 from lpmm_runtime.crop import face_box
 from lpmm_runtime.engine import Engine
 from lpmm_runtime.errors import LpmmError, NoFaceError, PhotoError
-from lpmm_runtime.face_finding import Box, iou, read_box, read_face
+from lpmm_runtime.face_finding import Box, iou, read_face
 from lpmm_runtime.json_files import read_json
 from lpmm_runtime.portrait import read_image
 from training.evaluation.independent_reader import Reader, second_look
@@ -81,7 +81,7 @@ def score_photos(engine: Engine, photos: list[LabelledPhoto], reader: Reader) ->
     read: dict[str, list[tuple[int, Points]]] = {}
     found = elsewhere = 0
     for number, photo in enumerate(tqdm(photos, desc="labelled photographs", unit="photo", mininterval=2)):
-        reading = read_box(engine.sessions, photo.picture, photo.box)
+        reading = read_face(engine.sessions, photo.picture, photo.box, photo.name)
         read.setdefault("given_box", []).append((number, reading.landmarks.astype(np.float64)))
         again = second_look(engine, photo.picture, reading.square, reading.landmarks)
         if again is not None:
