@@ -2,6 +2,7 @@
 """The shipped bundle on a real portrait: found, exact at rest, and moved as told. Skipped where it is absent."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -133,6 +134,20 @@ def test_a_part_of_a_face_is_read_in_a_wider_view_and_what_leaves_its_box_is_non
     assert alone is not None and not alone.likely and alone.box == (30.0, 30.0, 70.0, 70.0)
     photo[:] = 255
     assert face_finding.read_box(None, photo, (30.0, 30.0, 70.0, 70.0)) is None  # type: ignore[arg-type]
+
+
+def test_landmarks_are_those_that_frames_are_drawn_with(default_engine: Engine, tmp_path: Path) -> None:
+    photo, out = PORTRAITS / "ada.jpg", tmp_path / "ada.json"
+    assert main(["landmarks", str(photo), "--json", str(out)]) == 0
+    answer = json.loads(out.read_text())[str(photo)]
+    character = default_engine.create_character(read_image(photo))
+    drawn = character.square.to_picture(character.identity.landmarks)
+    eyes = np.linalg.norm(drawn[36] - drawn[45])
+    said = np.array(answer["landmarks"]) + 0.5
+    # Lids and lips are looked at twice.
+    assert np.abs(said - drawn).max() < 0.01 * eyes
+    assert np.abs(said - character.landmarks)[36:].max() > 0.01 * eyes
+    assert answer["params"] == pytest.approx(character.params.tolist(), abs=1e-3)
 
 
 def test_no_face_is_found_where_there_is_none(default_engine: Engine) -> None:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from lpmm_runtime.crop import SCALE, CropSquare
 from lpmm_runtime.engine import Engine
 from lpmm_runtime.face_finding import Box, refine
-from lpmm_runtime.portrait import as_batch, crop_at, cut_square, whole_square
+from lpmm_runtime.portrait import cut_square, whole_square
+from lpmm_runtime.second_look import second_look
 from training.evaluation.head_pose import (
     TURN_POINTS,
     euler_angles,
@@ -110,7 +111,7 @@ class BundleReader:
         """See `Reader.read`."""
         reading = refine(self._engine.sessions, picture, box)
         angles = self._engine.bundle.rig.controls.head_angles(reading.params).astype(np.float64)
-        landmarks = second_look(self._engine, picture, reading.square, reading.landmarks)
+        landmarks = second_look(self._engine.sessions, picture, reading.square, reading.landmarks)
         irises = None if reading.irises is None else reading.irises.astype(np.float64)
         landmarks = reading.landmarks if landmarks is None else landmarks
         return FaceRead(landmarks.astype(np.float64), None, angles, irises)
@@ -233,22 +234,6 @@ def open_reader(engine: Engine, python: str | None) -> Reader:
     if importlib.util.find_spec("mediapipe") is not None:
         return FaceMeshReader()
     return BundleReader(engine)
-
-
-def second_look(engine: Engine, photo: Pixels, square: CropSquare, landmarks: Array) -> Array | None:
-    """Return landmarks [68, 2] in photo pixels as the identity encoder reads them again, None if it does not."""
-    sessions = engine.sessions
-    names = sessions.input_names("identity_encoder")
-    if "source_landmarks" not in sessions.output_names("identity_encoder") or "image" not in names:
-        return None
-    side = sessions.image_side("identity_encoder")
-    feeds: dict[str, Array] = {
-        "image": as_batch(np.clip(crop_at(photo, square, side), 0.0, 1.0)),
-        "landmarks": square.to_unit(landmarks)[None].astype(np.float32),
-        "pose_latent": np.zeros((1, engine.bundle.latent_size), np.float32),
-    }
-    answer = sessions.run("identity_encoder", {name: feeds[name] for name in names})
-    return square.to_picture(answer["source_landmarks"][0]).astype(np.float32)
 
 
 def aligned_box(side: int) -> Box:

@@ -18,7 +18,8 @@ from lpmm_runtime.engine import Engine
 from lpmm_runtime.face_finding import placed, refine
 from lpmm_runtime.morphable import LandmarkModel
 from lpmm_runtime.portrait import as_batch, crop_at, whole_square
-from training.evaluation.independent_reader import Reader, second_look
+from lpmm_runtime.second_look import second_look
+from training.evaluation.independent_reader import Reader
 from training.evaluation.measures import interocular, nme_by_region
 
 Array = NDArray[np.float32]
@@ -135,7 +136,7 @@ def reading_as_shipped(engine: Engine, faces: LabelledFaces) -> dict[str, dict[s
     ):
         reading = refine(engine.sessions, image, face_box(truth))
         readings.append(reading.landmarks)
-        better = second_look(engine, image, reading.square, reading.landmarks)
+        better = second_look(engine.sessions, image, reading.square, reading.landmarks)
         if better is not None:
             again.append(better)
     scores = {"reading": nme_by_region(np.stack(readings), faces.landmarks)}

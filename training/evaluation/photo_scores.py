@@ -20,7 +20,8 @@ from lpmm_runtime.errors import LpmmError, NoFaceError, PhotoError
 from lpmm_runtime.face_finding import Box, iou, read_face
 from lpmm_runtime.json_files import read_json
 from lpmm_runtime.portrait import read_image
-from training.evaluation.independent_reader import Reader, second_look
+from lpmm_runtime.second_look import second_look
+from training.evaluation.independent_reader import Reader
 from training.evaluation.measures import nme_by_region
 
 Points = NDArray[np.float64]
@@ -83,14 +84,14 @@ def score_photos(engine: Engine, photos: list[LabelledPhoto], reader: Reader) ->
     for number, photo in enumerate(tqdm(photos, desc="labelled photographs", unit="photo", mininterval=2)):
         reading = read_face(engine.sessions, photo.picture, photo.box, photo.name)
         read.setdefault("given_box", []).append((number, reading.landmarks.astype(np.float64)))
-        again = second_look(engine, photo.picture, reading.square, reading.landmarks)
+        again = second_look(engine.sessions, photo.picture, reading.square, reading.landmarks)
         if again is not None:
             read.setdefault("second_look", []).append((number, again.astype(np.float64)))
         try:
             own = read_face(engine.sessions, photo.picture, name=photo.name)
             found += 1
             if iou(own.box, photo.box) >= SAME_FACE:
-                look = second_look(engine, photo.picture, own.square, own.landmarks)
+                look = second_look(engine.sessions, photo.picture, own.square, own.landmarks)
                 points = own.landmarks if look is None else look
                 read.setdefault("own_search", []).append((number, points.astype(np.float64)))
             else:
