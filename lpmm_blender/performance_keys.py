@@ -115,7 +115,8 @@ def split_onto_controls(rig: RigModel, base: Array, offsets: Array) -> dict[str,
     for column, name in enumerate(HEAD_CONTROLS):
         channels[name] = np.clip(angles[:, column], *limits[name]).astype(np.float32)
     left = (offsets - _said(rig, base, channels, len(offsets))) * rig.model.sigma
-    directions = rig.controls.moves @ rig.model.eigenvectors.T
+    # By what they add to the params, not by what is seen of it: the sum must be the params that were read.
+    directions = rig.controls.directions * rig.model.sigma
     low = np.array([limits[name][0] for name in rig.controls.names], np.float32)
     high = np.array([limits[name][1] for name in rig.controls.names], np.float32)
     gram = directions @ directions.T

@@ -99,15 +99,6 @@ def test_what_a_slider_can_say_is_said_by_the_slider(take: Take, bundle: Bundle)
     assert wild["jawOpen"].min() >= 0 and wild["jawOpen"].max() <= 1 and np.abs(wild["headYaw"]).max() <= 45
 
 
-def test_a_performance_is_split_by_what_controls_are_seen_to_do(take: Take, bundle: Bundle) -> None:
-    base, controls = take.params[0], bundle.rig.controls
-    # The directions say something else to D besides.
-    said = replace(controls, directions=controls.directions + np.float32(0.5))
-    for by in (controls, said):
-        channels = split_onto_controls(replace(bundle.rig, controls=by), base, take.params - base)
-        assert channels["jawOpen"] == pytest.approx(0.2 * np.arange(5), abs=0.1)
-
-
 def test_a_performance_keeps_its_speed_in_any_scene(scene: Scene, rig: Object, take: Take, bundle: Bundle) -> None:
     scene.render.fps, scene.render.fps_base = 48, 1.0
     first, last = import_performance(
