@@ -28,12 +28,13 @@ REFINEMENTS = 4
 SETTLED = 0.01
 # A reading that leaves the finding it started from was no face.
 KEPT_IOU = 0.2
-# Standard normal params are √k long, give or take 0.7 whatever k: hardly a face is longer by this.
-_LONGER = 2.5
+# Standard normal params are √k long, give or take 0.7 whatever k, those of photographs shorter: few faces are longer.
+_LONGER = 1.0
 # How much of its box's size is left about a face that is read alone, and above it for hair.
 _ALONE, _ABOVE = 0.15, 0.4
-# A finding may be a part of a face: what is read in it anew is so many times as large.
-_WIDER = 1.6
+# A finding may be a part of a face: it is read in boxes so many times as large, and what is read must hold so much of
+# it.
+_WIDER, _HELD = (1.6, 2.2), 0.6
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,18 @@ def read_box(sessions: OnnxSessions, photo: Pixels, box: Box) -> FaceReading | N
     """Read the face in a box (left, top, right, bottom; photo pixels); None where every reading leaves the box.
 
     Of two heads that touch, eyes may be read off one and a mouth off the other, and some boxes hold but a part of a
-    face: params longer than any face's. Then the box is read anew, first with what is about it painted over, then in a
-    wider view; if no reading is likely, the likeliest is taken.
+    face: params longer than most faces'. Then the box is read anew, first with what is about it painted over, then in
+    wider views; if no reading is likely, the first that holds the box is taken.
     """
-    held = []
-    for start, alone in ((box, False), (box, True), (_wider(box), False)):
+    first = None
+    for times, alone in ((1.0, False), (1.0, True), *((wider, False) for wider in _WIDER)):
+        start = _wider(box, times)
         reading = refine(sessions, _alone(photo, start) if alone else photo, start)
-        if iou(reading.box, start) >= KEPT_IOU:
+        if iou(reading.box, start) >= KEPT_IOU and (times == 1.0 or _shared(reading.box, box) >= _HELD * _area(box)):
             if reading.likely:
                 return reading
-            held.append(reading)
-    return min(held, key=lambda read: read.length, default=None)
+            first = first or reading
+    return first
 
 
 def refine(sessions: OnnxSessions, photo: Pixels, box: Box, steps: int = REFINEMENTS) -> FaceReading:
@@ -181,17 +183,20 @@ def main_first(findings: list[Finding]) -> list[Finding]:
 
 def iou(first: Box, second: Box) -> float:
     """Return the intersection over union of two boxes."""
+    shared = _shared(first, second)
+    return shared / (_area(first) + _area(second) - shared) if shared else 0.0
+
+
+def _shared(first: Box, second: Box) -> float:
+    """Return the area that two boxes share."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / (_area(first) + _area(second) - shared)
+    return max(width, 0.0) * max(height, 0.0)
 
 
-def _wider(box: Box) -> Box:
+def _wider(box: Box, times: float) -> Box:
     left, top, right, bottom = box
-    aside, up = 0.5 * (_WIDER - 1.0) * (right - left), 0.5 * (_WIDER - 1.0) * (bottom - top)
+    aside, up = 0.5 * (times - 1.0) * (right - left), 0.5 * (times - 1.0) * (bottom - top)
     return left - aside, top - up, right + aside, bottom + up
 
 
