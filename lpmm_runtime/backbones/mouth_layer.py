@@ -41,6 +41,8 @@ _ARCH_DEPTH, _NOSE_REACH, _STEEPEST = 2.6, 0.4, 1.2
 _LOWER_TEETH, _LOWER_ARCH = 0.02, 0.16
 # Lower incisors are narrower than upper ones.
 _LOWER_SIZE = 0.62
+# So wide is the end of what a portrait shows of its teeth, that says how they go on.
+_END = 0.03
 _EYE_WHITE, _LIGHT_HUE, _MOST_BLUE = 0.72, 0.6, 0.02
 _UPPER_INNER, _LOWER_INNER = (60, 61, 62, 63, 64), (64, 65, 66, 67, 60)
 _LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
@@ -66,6 +68,9 @@ class PortraitMouth:
         lip: [3], how far above its landmarks 67, 66 and 65 the lower lip begins, in interocular distances: a reader of
             landmarks cuts into lips that shine.
         begin: [s], the row in which each column's teeth begin, −inf where it has none.
+        ends: [2, 3], of its teeth at the picture's left and right: where they end along the eyes' line and how far
+            below the upper lip's inner edge, in interocular distances, and how bright they are there beside
+            `teeth_colour`.
     """
 
     inside: Array
@@ -75,6 +80,7 @@ class PortraitMouth:
     grey: bool
     lip: Array
     begin: Array
+    ends: Array
 
 
 def portrait_mouth(crop: Array, landmarks: Array) -> PortraitMouth:
@@ -93,7 +99,7 @@ def portrait_mouth(crop: Array, landmarks: Array) -> PortraitMouth:
         band = np.concatenate([_smooth(put[list(_LOWER_INNER)]), landmarks[[48, 59, 58, 57, 56, 55, 54]]])
         inside = inside * (1.0 - _filled(band * np.float32(size), (slice(0, size), slice(0, size))))
     begin = _beginnings(teeth, _interocular(landmarks) * size)
-    return PortraitMouth(inside, teeth, colour, light, grey, lip, begin)
+    return PortraitMouth(inside, teeth, colour, light, grey, lip, begin, _ends(crop, teeth, colour, landmarks))
 
 
 def _lip_colours(crop: Array, inside: Array, landmarks: Array) -> Array:
@@ -316,6 +322,15 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     # Teeth that the portrait shows are better than any that are drawn.
     has_own = float(_step(np.float32(mouth.teeth.sum() / unit**2), 0.004, 0.01))
     result = _over(result, _lit(mouth.teeth_colour, lit, from_within), cover * (1.0 - has_own))
+    if has_own:
+        # Beside them, where its lips hid them, they go on.
+        flat = _frame(x, y, source[61:64].mean(axis=0) + shift, turned, float(np.linalg.norm(turned)))[0]
+        for side, (end, bottom, bright) in zip((-1.0, 1.0), mouth.ends, strict=True):
+            # Back teeth end in a straighter row than incisors.
+            row = edge + 0.6 * scallop + cosine * bottom - (_INCISORS - 0.16 * end**2)
+            beyond = _step(side * (flat - np.float32(end)), -0.01, 0.01) * _step(row - below, -soft, soft)
+            beyond *= has_own * seen * _step(_ARCH - np.abs(along), 0.0, 0.02)
+            result = _over(result, _lit(mouth.teeth_colour, bright * lit, from_within), beyond)
     return _over(result, own, shown)
 
 
@@ -366,6 +381,24 @@ def _own_teeth(
     teeth = _over(teeth, mouth.light * _neutral(_GUM_COLOUR, mouth.grey), gum)
     cover = cv2.remap(mouth.teeth, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return teeth, cover
+
+
+def _ends(crop: Array, teeth: Array, colour: Array, landmarks: Array) -> Array:
+    """Return `PortraitMouth.ends`; zeros where it shows no teeth."""
+    rows, columns = np.nonzero(teeth > 0.5)
+    if not len(rows):
+        return np.zeros((2, 3), np.float32)
+    pixels = landmarks * np.float32(len(crop))
+    unit = _interocular(landmarks) * len(crop)
+    origin = pixels[61:64].mean(axis=0)
+    along, below = _frame(columns + np.float32(0.5), rows + np.float32(0.5), origin, pixels[45] - pixels[36], unit)
+    light = crop[rows, columns].mean(axis=-1) / max(float(colour.mean()), 0.02)
+    found = []
+    for side in (-1.0, 1.0):
+        end = float(np.quantile(side * along, 0.99))
+        near = side * along > end - _END
+        found.append((side * end, np.quantile(below[near], 0.95), np.clip(np.median(light[near]), 0.2, 1.0)))
+    return np.array(found, np.float32)
 
 
 def _beginnings(teeth: Array, unit: float) -> Array:

@@ -108,6 +108,25 @@ def test_teeth_that_show_keep_their_size_and_their_place() -> None:
     assert brightness(frame, 0.46, 0.76) < 0.45
 
 
+def test_beside_the_teeth_that_show_they_go_on() -> None:
+    picture = portrait(0.05)
+    columns = (np.arange(SIZE) + 0.5) / SIZE
+    hidden = np.zeros((SIZE, SIZE), np.uint8)
+    cv2.fillPoly(hidden, [np.round(inner_lips(face(0.05)) * SIZE).astype(np.int32)], 1)
+    hidden[:, np.abs(columns - 0.5) < 0.05] = 0
+    picture[hidden > 0] = (0.17, 0.07, 0.065)
+    mouth = portrait_mouth(picture, face(0.05))
+    interocular = 0.36
+    assert mouth.ends[:, 0] == pytest.approx((-0.05 / interocular, 0.05 / interocular), abs=0.015)
+    frame = opened(0.05, 0.15, picture)
+    own = brightness(frame, 0.5, 0.69)
+    for x in (0.43, 0.57):
+        assert 0.6 * own < brightness(frame, x, 0.69) < own
+        assert brightness(frame, x, 0.735) < 0.5 * own
+    # A portrait without teeth has none that end.
+    assert not portrait_mouth(portrait(0.0), face(0.0)).ends.any()
+
+
 def test_an_upper_lip_that_rises_leaves_the_teeth_where_they_are_and_bares_more_of_them_then_gum() -> None:
     picture, before, after = portrait(0.05), face(0.05), face(0.05)
     for points in (slice(49, 54), slice(61, 64)):
