@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inside of an opening mouth: the portrait's own teeth as far as it shows any, else drawn ones; tongue, and the dark.
+"""The inside of an opening mouth: the portrait's own teeth as far as it shows any, else drawn ones; tongue and dark.
 
 Upper teeth sit in the skull and keep their size, lower teeth and tongue follow the lower lip. All lengths are in
 interocular distances (outer eye corners), so a mouth looks the same at every size.
