@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from lpmm_runtime.crop import CropSquare
 from lpmm_runtime.face_finding import (
+    KEPT_IOU,
     Box,
     FaceReading,
     Finding,
     find_faces,
     iou,
     read_box,
+    refine,
 )
 from lpmm_runtime.onnx_sessions import OnnxSessions
 from lpmm_runtime.portrait import cut_square, whole_square
@@ -69,8 +71,9 @@ def track(sessions: OnnxSessions, picture: Pixels, near: Box | None) -> TrackedF
     """
     findings = find_near(sessions, picture, near)
     for finding in findings:
-        reading = read_box(sessions, picture, finding.box)
-        if reading is not None:
+        # From one frame to the next a face is read in one way: two that differ by a hair would make it tremble.
+        reading = refine(sessions, picture, finding.box) if near else read_box(sessions, picture, finding.box)
+        if reading is not None and (near is None or iou(reading.box, finding.box) >= KEPT_IOU):
             return TrackedFace(finding, reading)
     return None
 
