@@ -311,8 +311,9 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     turned = target[45] - target[36]
     shift = sum(weight * (target[point] - source[point]) for point, weight in _SKULL.items())
     sine, cosine = _turn(target)
-    along, below = _frame(x, y, source[61:64].mean(axis=0) + shift, turned, float(np.linalg.norm(turned)) / cosine)
-    along, seen = _along_arch(along, sine, cosine)
+    width = float(np.linalg.norm(turned))
+    flat, below = _frame(x, y, source[61:64].mean(axis=0) + shift, turned, width / cosine)
+    along, seen = _along_arch(flat, sine, cosine)
     own, shown = _own_teeth(crop, mouth, source, target, source[61:64].mean(axis=0) + shift, x, y)
     scallop = 0.004 * np.cos(2.0 * np.pi * _tooth_phase(along))
     edge = _INCISORS - 0.16 * along**2 - scallop
@@ -324,11 +325,11 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     result = _over(result, _lit(mouth.teeth_colour, lit, from_within), cover * (1.0 - has_own))
     if has_own:
         # Beside them, where its lips hid them, they go on.
-        flat = _frame(x, y, source[61:64].mean(axis=0) + shift, turned, float(np.linalg.norm(turned)))[0]
+        taller = cosine * float(np.linalg.norm(source[45] - source[36])) / width
         for side, (end, bottom, bright) in zip((-1.0, 1.0), mouth.ends, strict=True):
             # Back teeth end in a straighter row than incisors.
-            row = edge + 0.6 * scallop + cosine * bottom - (_INCISORS - 0.16 * end**2)
-            beyond = _step(side * (flat - np.float32(end)), -0.01, 0.01) * _step(row - below, -soft, soft)
+            row = edge + 0.6 * scallop + taller * bottom - (_INCISORS - 0.16 * end**2)
+            beyond = _step(side * (flat - np.float32(cosine * end)), -0.01, 0.01) * _step(row - below, -soft, soft)
             beyond *= has_own * seen * _step(_ARCH - np.abs(along), 0.0, 0.02)
             result = _over(result, _lit(mouth.teeth_colour, bright * lit, from_within), beyond)
     return _over(result, own, shown)
