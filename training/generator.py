@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +33,11 @@ Array = NDArray[np.float32]
 _POINT_NOISE = {"jaw": 0.6, "brows": 0.6, "nose": 0.5, "eyes": 0.3, "mouth": 0.4}
 # From here on training also paints; before, the motion alone is learned.
 _PAINT_FROM = 0.25
+# How many pairs show somebody else beside, who stays where he is; of those, how many before the head and not behind it.
+_NEIGHBOURS, _IN_FRONT = 0.25, 0.3
+# How far aside their crop lies, behind and in front, in crop sides, and how many times as large it is (sd of its log).
+_ASIDE, _ASIDE_IN_FRONT, _SIZES = (0.3, 0.75), (0.5, 0.75), 0.2
+_CLOTH = 2.0
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,54 @@ def _jittered(batch: PairBatch, draw: Draw) -> PairBatch:
     return PairBatch(source, target, sa, ta, sl, tl, flow, visible, layer)
 
 
+def accompanied(batch: PairBatch, data: GroupData, draw: Draw) -> PairBatch:
+    """Return the pairs, some with somebody else of the data beside, behind or before the head, at rest in both frames.
+
+    A matte that has only ever seen one head to a picture takes a piece of its neighbour along.
+    """
+    rows = draw.rows(len(data))
+
+    def drawn(low: float, high: float) -> Tensor:
+        return torch.from_numpy(draw.shared.uniform(low, high, draw.batch)[draw.part].astype(np.float32))
+
+    some, front = drawn(0.0, 1.0) < _NEIGHBOURS, drawn(0.0, 1.0) < _IN_FRONT
+    side, down = torch.sign(drawn(-1.0, 1.0)), drawn(-0.15, 0.15)
+    away = torch.where(front, drawn(*_ASIDE_IN_FRONT), drawn(*_ASIDE)) * side
+    size = torch.exp(_SIZES * torch.from_numpy(draw.shared.standard_normal(draw.batch)[draw.part].astype(np.float32)))
+    some &= torch.from_numpy(rows != draw.rows(len(data)))
+    if not some.any():
+        return batch
+    other = data.batch(rows)
+    # In grid_sample's units the crop's sides are 2.
+    matrix = torch.zeros(len(rows), 2, 3)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = 1.0 / size
+    matrix[:, 0, 2], matrix[:, 1, 2] = -2.0 * away / size, -2.0 * down / size
+    body = torch.maximum(other.target_alpha, (other.layer == _CLOTH).float())
+    grid = F.affine_grid(matrix, [len(rows), 4, MAP_SIZE, MAP_SIZE], align_corners=False)
+    seen = F.grid_sample(torch.cat([other.target, body], dim=1), grid, align_corners=False)
+    colour, cover = seen[:, :3], seen[:, 3:] * some[:, None, None, None]
+    before = front[:, None, None, None].float()
+    # Where the portrait's shoulders were in the source no map says: they hardly move.
+    clothes = (batch.layer == _CLOTH).float()
+    source, target = (
+        picture + cover * (before + (1.0 - before) * (1.0 - torch.maximum(alpha, clothes))) * (colour - picture)
+        for picture, alpha in ((batch.source, batch.source_alpha), (batch.target, batch.target_alpha))
+    )
+    hidden = before * cover
+    still = (hidden > 0.5).float()
+    uncovered = 1.0 - warp(hidden, batch.flow)
+    return replace(
+        batch,
+        source=source,
+        target=target,
+        source_alpha=batch.source_alpha * (1.0 - hidden),
+        target_alpha=batch.target_alpha * (1.0 - hidden),
+        flow=batch.flow * (1.0 - still),
+        visible=torch.maximum(still, batch.visible * (uncovered > 0.5).float()),
+        layer=batch.layer * (1.0 - still),
+    )
+
+
 def _lid_weight(source: Tensor, target: Tensor) -> Tensor:
     """Return [n, 1, 128, 128]: 0 about eyes whose lids move between the frames, for those are closed elsewhere."""
     grid = pixel_grid(MAP_SIZE, source.device)
@@ -227,7 +280,7 @@ def train_generator(
     model.to(schedule.device)
 
     def make_batch(draw: Draw) -> PairBatch:
-        return _jittered(data.batch(draw.rows(len(data))), draw)
+        return _jittered(accompanied(data.batch(draw.rows(len(data))), data, draw), draw)
 
     def loss(batch: PairBatch, step: int) -> tuple[Tensor, dict[str, float]]:
         batch = PairBatch(*(part.to(schedule.device) for part in vars(batch).values()))

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lpmm_runtime.backbones.mouth_layer import _SKULL, draw_mouth, inner_lips, portrait_mouth
+from lpmm_runtime.backbones.mouth_layer import _JAW, _SKULL, draw_mouth, inner_lips, portrait_mouth
 
 SIZE = 256
 SKIN, LIP, TOOTH, WHITE = (0.75, 0.55, 0.45), (0.70, 0.38, 0.36), (0.92, 0.90, 0.85), (0.80, 0.80, 0.80)
@@ -31,9 +31,10 @@ def turn(yaw: float, pitch: float, roll: float) -> np.ndarray:
     return np.array([[c, -f, 0], [f, c, 0], [0, 0, 1]]) @ about_x @ about_y
 
 
-def face(gap: float) -> np.ndarray:
-    """Landmarks [68, 2] of a face whose inner lips are `gap` apart; the lower lip goes down."""
+def face(gap: float, jaw: float | None = None) -> np.ndarray:
+    """Landmarks [68, 2] of a face whose inner lips are `gap` apart: the lower one went down, and the jaw, if unsaid."""
     points = np.full((68, 2), 0.5, np.float32)
+    points[8, 1] = 0.85 + (gap if jaw is None else jaw)
     points[36:42] = [(0.32, 0.4), (0.36, 0.38), (0.4, 0.38), (0.44, 0.4), (0.4, 0.42), (0.36, 0.42)]
     points[42:48] = [(0.56, 0.4), (0.6, 0.38), (0.64, 0.38), (0.68, 0.4), (0.64, 0.42), (0.6, 0.42)]
     points[31:36] = [(0.46, 0.58), (0.48, 0.59), (0.5, 0.59), (0.52, 0.59), (0.54, 0.58)]
@@ -82,6 +83,24 @@ def test_an_opening_mouth_shows_upper_teeth_then_the_dark() -> None:
     lower = brightness(picture, 0.5, 0.795)
     assert lower > 1.3 * dark, "no lower teeth"
     assert np.array_equal(picture[: int(0.6 * SIZE)], np.full_like(picture[: int(0.6 * SIZE)], LIP))
+
+
+def test_lips_that_part_before_a_closed_jaw_bare_teeth_that_meet() -> None:
+    picture = portrait(0.0)
+    closed, dropped = np.full_like(picture, LIP), np.full_like(picture, LIP)
+    target = face(0.04, jaw=0.0)
+    draw_mouth(closed, picture, portrait_mouth(picture, face(0.0)), face(0.0), target)
+    draw_mouth(dropped, picture, portrait_mouth(picture, face(0.0)), face(0.0), face(0.04, jaw=0.04))
+    between = [float(closed[int(y * SIZE), SIZE // 2 + 4].mean()) for y in (0.686, 0.692, 0.7, 0.706)]
+    assert min(between) > 0.5
+    assert float(dropped[int(0.7 * SIZE), SIZE // 2 + 4].mean()) < 0.5 * min(between)
+
+
+def test_the_lower_teeth_move_as_the_jaw_does() -> None:
+    assert sum(_JAW.values()) == pytest.approx(1.0, abs=0.01), "what moves as a whole takes them along"
+    frames = [opened(0.0, gap, portrait(0.0)) for gap in (0.1, 0.12)]
+    begins = [int((frame[int(0.72 * SIZE) :, SIZE // 2 + 4].min(axis=-1) > 0.35).argmax()) for frame in frames]
+    assert begins[1] - begins[0] == pytest.approx(0.02 * SIZE, abs=2.5)
 
 
 def test_a_mouth_that_opens_no_further_is_left_alone() -> None:

@@ -184,10 +184,12 @@ def test_the_generator_is_driven_to_the_landmarks_it_is_given(engine: Engine, pa
         pair.visible,
         pair.layer,
     )
-    frame, _, residual = drive.render(stays)
+    frame, alone, _, residual = drive.render(stays)
     assert residual < 0.002
     assert np.abs(frame.astype(int) - pair.source).mean() < 3
-    _, _, residual = drive.render(pair)
+    assert alone is not None and np.abs(alone.astype(int) - pair.source).mean() < 3
+    _, alone, _, residual = drive.render(pair)
+    assert alone is not None and np.abs(alone.astype(int) - pair.source).mean() > 3
     apart = np.linalg.norm(pair.target_landmarks - pair.source_landmarks, axis=-1).mean()
     assert residual < 0.5 * apart
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import torch
 from numpy.typing import NDArray
 
 from lpmm_runtime.backbones import create_backbone
 from lpmm_runtime.crop import CropSquare, face_box
 from lpmm_runtime.engine import Character, Engine
 from lpmm_runtime.portrait import as_batch, as_bytes, resize
+from training.backbones.face_geometry import warp
+from training.backbones.portrait_flow import background_plate
 from training.evaluation.rivals import TruePair
 
 Array = NDArray[np.float32]
@@ -79,8 +82,10 @@ class LandmarkDrive:
             and "source_landmarks" in sessions.output_names("identity_encoder")
         )
 
-    def render(self, pair: TruePair) -> tuple[Pixels, Array | None, float]:
-        """Return the frame uint8 [s, s, 3], its flow [s, s, 2] in sides if the graph gives one, and the residual.
+    def render(self, pair: TruePair) -> tuple[Pixels, Pixels | None, Array | None, float]:
+        """Return the frame uint8 [s, s, 3], that of the networks alone, the flow [s, s, 2] in sides, and the residual.
+
+        The middle two are None if the graph does not give them.
 
         The picture itself is the crop. The residual is the mean distance, in sides, of the landmarks and irises reached
         from those wanted: what no pose latent says.
@@ -99,7 +104,8 @@ class LandmarkDrive:
         latent, reached = self._solve(features, start, wanted.astype(np.float32))
         frame = as_bytes(self._backbone.render(identity, latent, side)[..., :3])
         residual = float(np.linalg.norm(reached - wanted, axis=-1).mean())
-        return frame, _flow(self._engine, features, latent, side), residual
+        alone = _networks_alone(self._engine, features, latent, crop)
+        return frame, alone, _flow(self._engine, features, latent, side), residual
 
     def _solve(self, features: dict[str, Array], start: Array, wanted: Array) -> tuple[Array, Array]:
         def landmarks(latents: Array) -> NDArray[np.float64]:
@@ -175,6 +181,22 @@ def _flow(engine: Engine, features: dict[str, Array], latent: Array, side: int) 
         return None
     answer = engine.sessions.run("generator", {**features, "pose_latent": latent[None]})
     return np.asarray(resize(answer["flow"][0].transpose(1, 2, 0), side, side), np.float32)
+
+
+def _networks_alone(engine: Engine, features: dict[str, Array], latent: Array, crop: Array) -> Pixels | None:
+    """Return the frame that training compares with the truth: the maps put together at their own size, enlarged."""
+    names = ("flow", "paint", "mask", "alpha", "light")
+    if not set(names) <= set(engine.sessions.output_names("generator")):
+        return None
+    answer = engine.sessions.run("generator", {**features, "pose_latent": latent[None]})
+    flow, paint, mask, alpha, light = (torch.from_numpy(answer[name]) for name in names)
+    size = alpha.shape[-1]
+    image = torch.from_numpy(as_batch(np.clip(resize(crop, size, size), 0.0, 1.0)))
+    plate = background_plate(image, torch.from_numpy(features["source_alpha"]))
+    factors = torch.nn.functional.interpolate(light, size=(size, size), mode="bilinear", align_corners=False)
+    warped = (warp(image, flow) * factors).clamp(max=1.0)
+    drawn = alpha * (mask * warped + (1.0 - mask) * paint) + (1.0 - alpha) * plate
+    return as_bytes(resize(drawn[0].permute(1, 2, 0).numpy(), len(crop), len(crop)))
 
 
 def _in_picture(flow: Array, square: CropSquare, size: tuple[int, int]) -> Array:

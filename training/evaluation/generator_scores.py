@@ -125,8 +125,9 @@ def flow_scores(flow: Array, pair: TruePair, masks: dict[str, Mask]) -> dict[str
 def score_pairs(engine: Engine, pairs: HeldOutPairs, most: int) -> tuple[dict[str, Any], list[list[Pixels]]]:
     """Return scores of rivals and drives, and rows of pictures for a sheet.
 
-    Drives: "true_landmarks" (the generator alone; the rivals know as much), "pose_latent" and "params" (the shipped
-    paths: the runtime reads both frames itself, given the face's box), "nowhere" (the shipped rest frame).
+    Drives: "true_landmarks" (the generator and the runtime's layers; the rivals know as much), "networks_alone" (the
+    same without the runtime's layers, as training sees it), "pose_latent" and "params" (the shipped paths: the runtime
+    reads both frames itself, given the face's box), "nowhere" (the shipped rest frame).
     """
     by_landmarks = LandmarkDrive(engine) if LandmarkDrive.available(engine) else None
     characters: dict[tuple[int, int], Character | None] = {}
@@ -150,8 +151,9 @@ def score_pairs(engine: Engine, pairs: HeldOutPairs, most: int) -> tuple[dict[st
         pictures, flows = dict(rivals.pictures), dict(rivals.flows)
         row: dict[str, Any] = {}
         if by_landmarks is not None:
-            frame, flow, residual = by_landmarks.render(pair)
-            pictures["true_landmarks"] = frame
+            pictures["true_landmarks"], alone, flow, residual = by_landmarks.render(pair)
+            if alone is not None:
+                pictures["networks_alone"] = alone
             row["landmark_residual_px"] = residual * pair.side
             if flow is not None:
                 flows["true_landmarks"] = flow
@@ -170,7 +172,15 @@ def score_pairs(engine: Engine, pairs: HeldOutPairs, most: int) -> tuple[dict[st
     return {"pairs": len(rows), "side": chosen[0][1].side, "unread": unread} | means, sheet
 
 
-SHEET_COLUMNS = ("landmark_warp", "layered_warp", "exact_flow", "true_landmarks", "pose_latent", "params")
+SHEET_COLUMNS = (
+    "landmark_warp",
+    "layered_warp",
+    "exact_flow",
+    "networks_alone",
+    "true_landmarks",
+    "pose_latent",
+    "params",
+)
 
 
 def scored(made: Rivals, pair: TruePair) -> dict[str, Any]:

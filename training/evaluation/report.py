@@ -119,11 +119,11 @@ def _generator_section(report: dict[str, Any]) -> str:
     names = [name for name, entry in scores.items() if isinstance(entry, dict) and "psnr" in entry]
     text = (
         f"<p class=small>{scores['pairs']} pairs of frames at {scores['side']} px. true_landmarks drives the generator "
-        "to the true landmarks, as the rivals are; pose_latent and params are the shipped paths, which read both "
-        "frames themselves given the face’s box (params cannot say that a head moved sideways); nowhere is the rest "
-        "frame. landmark_warp: radial basis on the true landmarks, border nailed down; layered_warp: moving least "
-        "squares, lifted off a made-up background by the true matte; exact_flow: the true motion. Flow error in "
-        "pixels where the source shows the head.</p>"
+        "to the true landmarks, as the rivals are; networks_alone is the same before the runtime draws mouths, eyes "
+        "and lids; pose_latent and params are the shipped paths, which read both frames themselves given the face’s "
+        "box (params cannot say that a head moved sideways); nowhere is the rest frame. landmark_warp: radial basis on "
+        "the true landmarks, border nailed down; layered_warp: moving least squares, lifted off a made-up background "
+        "by the true matte; exact_flow: the true motion. Flow error in pixels where the source shows the head.</p>"
     )
     header = ["", *(f"PSNR {region}" for region in REGIONS), *(f"SSIM {region}" for region in REGIONS)]
     header += ["flow head", "flow face", "flow eyes+mouth"]

@@ -172,7 +172,7 @@ def _speed_targets(speed: Any) -> list[Target]:
 
 def _generator_targets(generator: Any) -> list[Target]:
     lines = []
-    for drive in ("true_landmarks", "pose_latent"):
+    for drive in ("true_landmarks", "networks_alone", "pose_latent"):
         if _at(generator, drive, "psnr") is None:
             continue
         plain, exact = gains(generator, drive, "landmark_warp"), gains(generator, drive, "exact_flow")
