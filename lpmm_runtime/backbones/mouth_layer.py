@@ -315,7 +315,11 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     width = float(np.linalg.norm(turned))
     lip = source[61:64].mean(axis=0)
     flat, below = _frame(x, y, lip + shift, turned, width / cosine)
-    along, seen = _along_arch(flat, sine, cosine)
+    # Lips wrap about the teeth: what is seen of those on the far side ends at the mouth's corner, not before it.
+    ends, _ = _frame(target[[60, 64], 0], target[[60, 64], 1], lip + shift, turned, width / cosine)
+    furthest = max(float(np.sign(sine) * ends[int(sine > 0.0)]), 1e-3)
+    depth = min(_ARCH_DEPTH, cosine * cosine / (4.0 * abs(sine) * furthest + 1e-6))
+    along, seen = _along_arch(flat, sine, cosine, depth)
     # Lengths of the portrait are those of a head that is seen as far from the side as it is there.
     taller = unit * cosine / width
     upper_row, row = (float(end) * taller for end in mouth.rows)
@@ -338,7 +342,7 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     scallop = 0.003 * np.cos(2.0 * np.pi * _tooth_phase(place / _LOWER_SIZE))
     under = below - (row - _LOWER_RISE * place**2 + scallop)
     cover = seen * _step(under, -soft, soft) * _step(_LOWER_ARCH - np.abs(place), 0.0, 0.02)
-    lit = 0.8 * np.clip(1.0 - 0.6 * (np.abs(place) / _LOWER_ARCH) ** 2, 0.0, 1.0)
+    lit = 0.8 * _into_the_dark(place, _LOWER_ARCH)
     lit *= (1.0 - 0.2 * _between(place / _LOWER_SIZE, _BORDERS, unit * _LOWER_SIZE)) * (
         0.8 + 0.2 * _step(under, 0.0, 0.02)
     )
@@ -350,7 +354,7 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     scallop = 0.004 * np.cos(2.0 * np.pi * _tooth_phase(along))
     edge = _INCISORS - 0.16 * along**2 - scallop
     cover = seen * _step(edge - below, -soft, soft) * _step(_ARCH - np.abs(along), 0.0, 0.02)
-    fall = np.clip(1.0 - 0.5 * (np.abs(along) / _ARCH) ** 2, 0.0, 1.0)
+    fall = _into_the_dark(along, _ARCH)
     lit = fall * (1.0 - 0.12 * _between(along, _BORDERS, unit)) * (0.76 + 0.24 * _step(below, -0.06, 0.03))
     # Teeth that the portrait shows are better than any that are drawn.
     has_own = float(_step(np.float32(mouth.teeth.sum() / unit**2), 0.004, 0.01))
@@ -379,16 +383,16 @@ def _turn(landmarks: Array) -> tuple[float, float]:
     return tangent * cosine, cosine
 
 
-def _along_arch(u: Array, sine: float, cosine: float) -> tuple[Array, Array]:
+def _along_arch(u: Array, sine: float, cosine: float, depth: float) -> tuple[Array, Array]:
     """Return which place along the arch of teeth is seen at `u` to the side, and whether [h, w] any is.
 
-    A tooth x to the side lies _ARCH_DEPTH x² behind the middle ones, and is seen at x cos ψ − _ARCH_DEPTH x² sin ψ.
+    A tooth x to the side lies depth · x² behind the middle ones, and is seen at x cos ψ − depth · x² sin ψ.
     """
-    bend = 4.0 * _ARCH_DEPTH * sine
+    bend = 4.0 * depth * sine
     root = cosine * cosine - bend * u
     # The smaller root, in the form that a bend of 0 does not trouble.
     x = 2.0 * u / (cosine + np.sqrt(np.maximum(root, 0.0)))
-    return np.asarray(x, np.float32), _step(np.asarray(root, np.float32), 0.0, 0.1)
+    return np.asarray(x, np.float32), _step(np.asarray(root, np.float32), 0.0, 0.35)
 
 
 def _own_teeth(
@@ -469,6 +473,12 @@ def _frame(x: Array, y: Array, origin: Array, axis: Array, unit: float) -> tuple
     u, v = axis / (float(np.linalg.norm(axis)) + 1e-6)
     right, down = x - np.float32(origin[0]), y - np.float32(origin[1])
     return (right * u + down * v) / np.float32(unit), (down * u - right * v) / np.float32(unit)
+
+
+def _into_the_dark(along: Array, arch: float) -> Array:
+    """Return how bright [h, w] teeth are along an arch: cheeks shade the back ones, where a row ends is hardly seen."""
+    share = np.minimum(np.abs(along) / np.float32(arch), 1.0)
+    return np.asarray(1.0 - 0.5 * share**2 - 0.35 * share**8, np.float32)
 
 
 def _between(along: Array, borders: Array, unit: float) -> Array:
