@@ -29,6 +29,23 @@ EXPRESSIONS = (
         description="A laugh: mouth open, eyes narrowed.",
     ),
     Preset(
+        "Grin",
+        {**_pair("mouthSmile", 0.9), "mouthUpperUp": 0.8, "mouthLowerDown": 0.5, **_pair("eyeSquint", 0.5)},
+        description="A broad smile that bares the teeth.",
+    ),
+    Preset(
+        "Snarl",
+        {
+            **_pair("browDown", 1.1),
+            "noseSneer": 0.7,
+            **_pair("eyeSquint", 0.5),
+            "mouthUpperUp": 0.7,
+            "mouthLowerDown": 0.9,
+            **_pair("mouthStretch", 0.3),
+        },
+        description="Brows down, teeth clenched and bared.",
+    ),
+    Preset(
         "Smirk",
         {
             "mouthSmileLeft": 1.1,

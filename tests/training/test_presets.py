@@ -32,11 +32,11 @@ def test_only_a_bundle_that_can_turn_the_eyes_gets_gazes(tmp_path: Path) -> None
     names = {name for preset in (*EXPRESSIONS, *VISEMES) for name in preset.controls}
     gaze = {name for preset in GAZES for name in preset.controls}
     assert len(gaze) == 8 and not gaze & names
-    for known, count in ((names, 30), (names | gaze, 34)):
+    for known, count in ((names, 32), (names | gaze, 36)):
         write_presets(tmp_path, known, 40)
         files = {path.stem for path in (tmp_path / "presets").iterdir()}
         assert len(files) == count
-        assert ("look-left" in files) == (count == 34)
+        assert ("look-left" in files) == (count == 36)
 
 
 def test_the_step_replaces_a_bundles_presets_and_leaves_it_whole(bundle: Path) -> None:
