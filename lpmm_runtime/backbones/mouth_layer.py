@@ -45,10 +45,12 @@ _OVERBITE, _ABOVE_LIP = 0.03, 0.03
 _JAW_OPEN = 0.04
 # How far lower teeth stand above the lower lip, at most with a closed jaw, at most with one that has dropped as far as
 # the last, and at least.
-_BARED, _BARED_OPEN, _LEAST_BARED, _DROPPED = 0.085, 0.045, 0.015, 0.3
+_BARED, _BARED_OPEN, _LEAST_BARED, _DROPPED = 0.085, 0.025, 0.01, 0.25
+# How far the lower row's middle may be beside the lower lip's.
+_OFF_LIP = 0.03
 # How far lower teeth reach to either side, how much higher those at the side are seen, of their place squared, and
 # where gum begins below their edge.
-_LOWER_ARCH, _LOWER_RISE, _LOWER_GUM = 0.26, 0.45, (0.075, 0.1)
+_LOWER_ARCH, _LOWER_RISE, _LOWER_GUM = 0.26, 0.25, (0.075, 0.1)
 # Lower incisors are narrower than upper ones.
 _LOWER_SIZE = 0.62
 # The jaw's way from the ways of points, fitted as _SKULL's is, on turns and expressions of 145 people: the chin's, less
@@ -323,16 +325,17 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     # Lengths of the portrait are those of a head that is seen as far from the side as it is there.
     taller = unit * cosine / width
     upper_row, row = (float(end) * taller for end in mouth.rows)
-    places = np.stack([lip + jaw, target[65:68].mean(axis=0)])
-    (aside, _), (drop, lower_lip) = _frame(places[:, 0], places[:, 1], lip + shift, turned, width / cosine)
+    places = np.stack([lip + jaw, target[66]])
+    (aside, lip_aside), (drop, lower_lip) = _frame(places[:, 0], places[:, 1], lip + shift, turned, width / cosine)
+    aside = float(np.clip(aside, lip_aside - _OFF_LIP, lip_aside + _OFF_LIP))
     bared = _BARED + float(np.clip(drop / _DROPPED, 0.0, 1.0)) * (_BARED_OPEN - _BARED)
     row = float(np.clip(row + drop, lower_lip - bared, lower_lip - _LEAST_BARED))
     apart = max(0.0, row - upper_row)
     soft = max(0.006, 0.7 / unit)
     # The tongue: a dome that rises behind the lower teeth, darker towards the throat.
     above = row - below
-    rise = 1.05 * apart
-    wide = max(0.45 * float(np.linalg.norm(corners)) / unit, 1e-3)
+    rise = 0.7 * apart
+    wide = max(0.36 * float(np.linalg.norm(corners)) / unit, 1e-3)
     dome = 1.0 - ((flat - aside) / wide) ** 2 - (np.maximum(above, 0.0) / max(rise, 1e-3)) ** 2
     groove = 1.0 - 0.1 * np.exp(-(((flat - aside) / 0.035) ** 2))
     lit = (0.3 + 0.7 * np.clip(dome, 0.0, 1.0)) * groove * (0.8 + 0.2 * _step(above, 0.0, 0.06))
@@ -343,9 +346,9 @@ def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: 
     under = below - (row - _LOWER_RISE * place**2 + scallop)
     cover = seen * _step(under, -soft, soft) * _step(_LOWER_ARCH - np.abs(place), 0.0, 0.02)
     lit = 0.8 * _into_the_dark(place, _LOWER_ARCH)
-    lit *= (1.0 - 0.2 * _between(place / _LOWER_SIZE, _BORDERS, unit * _LOWER_SIZE)) * (
-        0.8 + 0.2 * _step(under, 0.0, 0.02)
-    )
+    lit *= 1.0 - 0.2 * _between(place / _LOWER_SIZE, _BORDERS, unit * _LOWER_SIZE)
+    # Their edges are thin, and where they enter the lip it shades them.
+    lit *= (0.8 + 0.2 * _step(under, 0.0, 0.02)) * (1.0 - 0.5 * _step(below - lower_lip, -0.01, 0.025))
     teeth = _lit(mouth.teeth_colour, lit, from_within)
     gum = _step(under, *_LOWER_GUM)
     result = _over(result, _over(teeth, 0.8 * mouth.light * _neutral(_GUM_COLOUR, mouth.grey), gum), cover)

@@ -235,7 +235,13 @@ def test_the_shade_between_two_teeth_goes_with_them() -> None:
 def test_lower_teeth_take_the_colour_of_the_teeth_that_show() -> None:
     yellow = portrait(0.05)
     yellow[np.abs(yellow - TOOTH).max(axis=-1) < 0.06] = (0.85, 0.75, 0.5)
-    white, tinted = (opened(0.05, 0.2, picture)[int(0.87 * SIZE), SIZE // 2] for picture in (portrait(0.05), yellow))
+    seen = []
+    for picture in (portrait(0.05), yellow):
+        head = np.full_like(picture, LIP)
+        draw_mouth(head, picture, portrait_mouth(picture, face(0.05)), face(0.05), face(0.12, jaw=0.08))
+        seen.append(head[int(0.793 * SIZE), SIZE // 2 + 3])
+    white, tinted = seen
+    assert white.min() > 0.5
     assert tinted[2] / tinted[0] < 0.75 * white[2] / white[0]
 
 
