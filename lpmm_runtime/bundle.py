@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ GRAPHS = ("face_finder", "lp_regressor", "lp_adaptor", "pose_encoder", "identity
 # `controls.head_features` pairs the first six params.
 SMALLEST_K = 6
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
-_MOVES = "control_moves"
+_MOVES, _SPREAD = "control_moves", "reading_spread"
 
 _MANIFEST_TYPES: dict[str, type] = {
     "name": str,
@@ -59,6 +60,8 @@ class Bundle:
         rig: the LPMM, the controls and v̄.
         presets: the bundle's presets by name.
         manifest: bundle.json as it was read.
+        reading_spread: how far readings of one face from nudged boxes differ at most, in outer eye distances
+            (`face_finding.reading_spread`); None where the bundle does not say.
     """
 
     path: Path
@@ -72,6 +75,7 @@ class Bundle:
     rig: RigModel
     presets: Mapping[str, Preset]
     manifest: Mapping[str, Any]
+    reading_spread: float | None = None
 
     @property
     def k(self) -> int:
@@ -115,6 +119,7 @@ def load_bundle(path: Path = DEFAULT_BUNDLE, *, graphs: bool = False) -> Bundle:
         rig=rig,
         presets=_read_presets(path, manifest, rig),
         manifest=manifest,
+        reading_spread=manifest.get(_SPREAD),
     )
     if graphs:
         from lpmm_runtime.onnx_sessions import OnnxSessions  # needs onnxruntime, which the light half has not
@@ -186,6 +191,9 @@ def _check_manifest(manifest: Any, path: Path) -> None:
         raise BundleError(f'{path}: "k" is {manifest["k"]}; the head angles are read from {SMALLEST_K} params')
     if len(manifest["components"]) != manifest["k"]:
         raise BundleError(f"{path}: {len(manifest['components'])} components for k = {manifest['k']}")
+    spread = manifest.get(_SPREAD, 1.0)
+    if not isinstance(spread, int | float) or isinstance(spread, bool) or not 0.0 < spread < math.inf:
+        raise BundleError(f'{path}: "{_SPREAD}" is {spread!r}, not a number above 0')
     required = [ARRAYS, *(f"{name}.onnx" for name in GRAPHS)]
     for name in required:
         if name not in manifest["files"]:

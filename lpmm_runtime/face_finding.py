@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lpmm_runtime.crop import CropSquare, face_box, square_of_box, square_of_landmarks
 from lpmm_runtime.errors import BoxError, NoFaceError
-from lpmm_runtime.landmarks68 import COUNT, irises_of
+from lpmm_runtime.landmarks68 import COUNT, OUTER_EYE_CORNERS, irises_of
 from lpmm_runtime.onnx_sessions import OnnxSessions
 from lpmm_runtime.portrait import as_batch, crop_at, cut_square, resize, whole_square
 
@@ -30,6 +30,8 @@ SETTLED = 0.01
 KEPT_IOU = 0.2
 # Standard normal params are √k long, give or take 0.7 whatever k, those of photographs shorter: few faces are longer.
 _LONGER = 1.0
+# A face is read anew in boxes that are off by so much of their size, left and right, up and down.
+_NUDGE = 0.1
 # How much of its box's size is left about a face that is read alone, and above it for hair.
 _ALONE, _ABOVE = 0.15, 0.4
 # A finding may be a part of a face: it is read in boxes so many times as large, and what is read must hold so much of
@@ -95,10 +97,11 @@ def read_face(sessions: OnnxSessions, photo: Pixels, box: Box | None = None, nam
     doubtful = []
     for finding in find_faces(sessions, photo):
         reading = read_box(sessions, photo, finding.box)
-        if reading and reading.likely:
+        if reading is None or not is_face(sessions, photo, reading):
+            continue
+        if reading.likely:
             return reading
-        if reading:
-            doubtful.append(reading)
+        doubtful.append(reading)
     if doubtful:
         return min(doubtful, key=lambda read: read.length)
     raise NoFaceError(f"{name}: no face found; if there is one, give its box by hand")
@@ -132,6 +135,28 @@ def read_box(sessions: OnnxSessions, photo: Pixels, box: Box) -> FaceReading | N
                 return reading
             first = first or reading
     return first
+
+
+def is_face(sessions: OnnxSessions, photo: Pixels, reading: FaceReading) -> bool:
+    """Return whether readings from elsewhere agree with each other, as those of a face do: of a cup each is another.
+
+    How far they may differ the bundle says (`reading_spread`); True if it does not.
+    """
+    limit = sessions.bundle.reading_spread
+    return limit is None or reading_spread(sessions, photo, reading.box) <= limit
+
+
+def reading_spread(sessions: OnnxSessions, photo: Pixels, box: Box) -> float:
+    """Return how far single readings from four boxes about `box` lie from their mean, in outer eye distances."""
+    left, top, right, bottom = box
+    aside, down = _NUDGE * (right - left), _NUDGE * (bottom - top)
+    ways = ((aside, 0.0), (-aside, 0.0), (0.0, down), (0.0, -down))
+    nudged = [(left + x, top + y, right + x, bottom + y) for x, y in ways]
+    read = np.stack([refine(sessions, photo, start, steps=0).landmarks for start in nudged]).astype(np.float64)
+    middle = read.mean(axis=0)
+    a, b = OUTER_EYE_CORNERS
+    off = np.linalg.norm(read - middle, axis=-1).mean()
+    return float(off / max(float(np.linalg.norm(middle[a] - middle[b])), 1e-6))
 
 
 def refine(sessions: OnnxSessions, photo: Pixels, box: Box, steps: int = REFINEMENTS) -> FaceReading:

@@ -15,6 +15,7 @@ from lpmm_runtime.face_finding import (
     Finding,
     find_faces,
     iou,
+    is_face,
     read_box,
     refine,
 )
@@ -73,7 +74,9 @@ def track(sessions: OnnxSessions, picture: Pixels, near: Box | None) -> TrackedF
     for finding in findings:
         # From one frame to the next a face is read in one way: two that differ by a hair would make it tremble.
         reading = refine(sessions, picture, finding.box) if near else read_box(sessions, picture, finding.box)
-        if reading is not None and (near is None or iou(reading.box, finding.box) >= KEPT_IOU):
+        if reading is None:
+            continue
+        if iou(reading.box, finding.box) >= KEPT_IOU if near else is_face(sessions, picture, reading):
             return TrackedFace(finding, reading)
     return None
 

@@ -51,6 +51,8 @@ VERSION = "0.1.0"
 _FOR_THE_FIRST = {"data", "lpmm", "calibration", "export"}
 # Face pictures that the finder's scenes take large faces from; more add little.
 _FINDER_SHARDS = 12
+# Held-out faces that say how far readings of one face differ.
+_SPREAD_FACES = 100
 STAGES = (
     "data",
     "lpmm",
@@ -253,6 +255,9 @@ class DefaultRun(RunFolder):
         bundle = self.folder / "bundle"
         models = self.models(self.saved_controls("calibrated_controls"))
         export.export_bundle(models, bundle, card, f"lpmm-{options.size}", VERSION)
+        held_out = self.faces[1].arrays
+        shown = slice(0, _SPREAD_FACES)
+        export.say_reading_spread(bundle, held_out["images"][shown], held_out["landmarks"][shown])
         load_bundle(bundle, graphs=True)
         print(f"bundle: {bundle}")
 

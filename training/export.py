@@ -20,7 +20,10 @@ from torch import Tensor, nn
 from lpmm_runtime import bundle as bundles
 from lpmm_runtime import landmarks68
 from lpmm_runtime.controls import ControlMap
+from lpmm_runtime.crop import face_box
+from lpmm_runtime.face_finding import reading_spread
 from lpmm_runtime.morphable import LandmarkModel
+from lpmm_runtime.onnx_sessions import OnnxSessions
 from training.backbones.portrait_flow import IDENTITY_SIZE, MAP_SIZE, Identity, PortraitFlow
 from training.control_fit import control_list
 from training.face_finder import FaceFinder
@@ -32,6 +35,8 @@ from training.presets import write_presets
 _OPSET = 18
 # Largest difference between torch and onnxruntime that an export may show, in the outputs' own units.
 _TOLERANCE = 2e-3
+# What differs by this share of the outer eye distance, or by so many times what all but a few known faces do, is none.
+_LEAST_SPREAD, _ROOM, _MOST = 0.06, 2.0, 0.98
 _FEATURES = ("source_image", "source_alpha", "source_features", "source_landmarks", "source_latent")
 
 
@@ -214,6 +219,20 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
             "model_card": card,
         },
     )
+
+
+def say_reading_spread(bundle: Path, pictures: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> None:
+    """Write into a bundle how far its readings of one face differ, with room: what differs by more is no face.
+
+    Args:
+        pictures: [n, s, s, 3] of faces that no network was trained on; landmarks: [n, 68, 2] in their unit squares.
+    """
+    sessions = OnnxSessions(bundles.load_bundle(bundle), "cpu", None)
+    boxes = [face_box(points * picture.shape[0]) for points, picture in zip(landmarks, pictures, strict=True)]
+    spreads = [reading_spread(sessions, picture, box) for picture, box in zip(pictures, boxes, strict=True)]
+    spread = max(_LEAST_SPREAD, _ROOM * float(np.quantile(spreads, _MOST)))
+    manifest = {name: value for name, value in sessions.bundle.manifest.items() if name != "files"}
+    bundles.write_manifest(bundle, manifest | {"reading_spread": round(spread, 3)})
 
 
 def commit() -> str:

@@ -74,6 +74,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         ({"landmark_scheme": "wflw98"}, "wflw98"),
         ({"components": ["yaw"]}, "1 components for k = 8"),
         ({"backbone": {"kind": "image"}}, 'backbone "latent_size"'),
+        ({"reading_spread": 0}, '"reading_spread" is 0, not a number above 0'),
+        ({"reading_spread": "wide"}, "\"reading_spread\" is 'wide'"),
         ({"files": {}}, "does not list lpmm.npz"),
         ({"controls": [{"name": "headYaw"}]}, "wants name, group"),
         ({"controls": tiny_manifest()["controls"][:3]}, "'eyeBlinkLeft' is not both"),

@@ -7,14 +7,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 from numpy.typing import NDArray
 
-from lpmm_runtime import face_finding
+from lpmm_runtime import face_finding, face_tracking
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from lpmm_runtime.cli import main
 from lpmm_runtime.cli.demo import PORTRAITS
 from lpmm_runtime.crop import square_of_box
 from lpmm_runtime.engine import Character, Engine
+from lpmm_runtime.errors import NoFaceError
 from lpmm_runtime.face_finding import FaceReading
 from lpmm_runtime.frame import evaluate_params
 from lpmm_runtime.landmarks68 import EYE_LEFT, EYE_RIGHT, eye_openness, mouth_openness
@@ -74,6 +76,24 @@ def test_the_same_face_is_found_at_other_sizes(
     reading = default_engine.read_face(resize(astronaut, side, side))
     distance = np.linalg.norm(reading.landmarks / scale - portrait.landmarks, axis=1).mean()
     assert distance < 0.05 * portrait.square.side
+
+
+@pytest.mark.parametrize("name", ["coffee", "chelsea"])
+def test_what_only_looks_like_a_face_from_afar_is_none(default_engine: Engine, name: str) -> None:
+    picture = np.asarray(getattr(skimage.data, name)())
+    photo = np.ascontiguousarray(picture[..., :3])
+    findings = face_finding.find_faces(default_engine.sessions, photo)
+    assert findings, "the finder is deceived"
+    with pytest.raises(NoFaceError, match=f"{name}: no face found"):
+        default_engine.read_face(photo, name=name)
+    assert face_tracking.track(default_engine.sessions, photo, None) is None
+    # Whoever gives a box knows better.
+    assert default_engine.read_face(photo, findings[0].box).landmarks.shape == (68, 2)
+
+
+def test_a_face_is_read_alike_from_boxes_that_are_off(default_engine: Engine, astronaut: Pixels) -> None:
+    reading = default_engine.read_face(astronaut)
+    assert face_finding.reading_spread(default_engine.sessions, astronaut, reading.box) < 0.02
 
 
 @pytest.mark.parametrize(("name", "other"), [("ada", "ben"), ("ben", "cleo"), ("cleo", "ada")])
