@@ -43,6 +43,8 @@ _ARCH_DEPTH, _NOSE_REACH, _STEEPEST = 2.6, 0.4, 1.2
 _OVERBITE, _ABOVE_LIP = 0.03, 0.03
 # Between teeth that a portrait shows and its lower lip it is dark by more than that if its jaw is open.
 _JAW_OPEN = 0.04
+# How high the tongue rises, of what the rows are apart, and half its width, of the mouth's.
+_TONGUE_RISE, _TONGUE_WIDTH = 0.7, 0.36
 # How far lower teeth stand above the lower lip, at most with a closed jaw, at most with one that has dropped as far as
 # the last, and at least.
 _BARED, _BARED_OPEN, _LEAST_BARED, _DROPPED = 0.085, 0.025, 0.01, 0.25
@@ -303,78 +305,134 @@ def draw_mouth(
     area += (strength * region)[..., None] * (inside - area)
 
 
+@dataclass(frozen=True, eq=False)
+class _Teeth:
+    """Where both rows of a frame are, in outer eye distances of a head seen from the front.
+
+    Attributes:
+        aside, below: [h, w], a pixel's place, from where the skull takes the middle of the portrait's upper lip.
+        along: [h, w], the place along the arch that is seen there, and seen: [h, w], whether any is.
+        cosine: of the head's yaw; taller: such a distance to the portrait's.
+        upper, lower: where the upper row ends and the lower one begins, in the middle; lower_aside: its middle.
+        lip: where the lower lip begins, in the middle.
+        soft: half of what an edge's step takes.
+    """
+
+    aside: Array
+    below: Array
+    along: Array
+    seen: Array
+    cosine: float
+    taller: float
+    upper: float
+    lower: float
+    lower_aside: float
+    lip: float
+    soft: float
+
+
 def _inside(crop: Array, mouth: PortraitMouth, source: Array, target: Array, x: Array, y: Array, unit: float) -> Array:
     """Return what is behind the lips at the pixels (x, y), [h, w, 3]; landmarks are in pixels."""
-    dark, tongue_colour = (mouth.light * _neutral(colour, mouth.grey) for colour in (_DARK, _TONGUE))
-    from_within = _neutral(_FROM_WITHIN, mouth.grey)
-    corners = target[64] - target[60]
-    result = np.ones((*x.shape, 3), np.float32) * dark
-    turned = target[45] - target[36]
-    shift, jaw = (
+    skull, jaw = (
         sum(weight * (target[point] - source[point]) for point, weight in of.items()) for of in (_SKULL, _JAW)
     )
-    sine, cosine = _turn(target)
-    width = float(np.linalg.norm(turned))
     lip = source[61:64].mean(axis=0)
-    flat, below = _frame(x, y, lip + shift, turned, width / cosine)
+    teeth = _placed_teeth(mouth, source, target, lip + skull, lip + jaw, x, y)
+    dark = np.ones((*x.shape, 3), np.float32) * (mouth.light * _neutral(_DARK, mouth.grey))
+    width = float(np.linalg.norm(target[64] - target[60])) / unit
+    result = _with_tongue(dark, mouth, teeth, width)
+    result = _with_lower_teeth(result, mouth, teeth, unit)
+    result = _with_upper_teeth(result, mouth, teeth, unit)
+    # Teeth that the portrait shows are better than any that are drawn.
+    return _over(result, *_own_teeth(crop, mouth, source, target, lip + skull, x, y))
+
+
+def _placed_teeth(
+    mouth: PortraitMouth, source: Array, target: Array, upper: Array, lower: Array, x: Array, y: Array
+) -> _Teeth:
+    """Return where teeth are; skull and jaw take the middle of the portrait's upper lip to `upper` and `lower` [2]."""
+    sine, cosine = _turn(target)
+    axis = target[45] - target[36]
+    unit = float(np.linalg.norm(axis)) / cosine
+    aside, below = _frame(x, y, upper, axis, unit)
+    places = np.stack([lower, target[66], target[60], target[64]])
+    across, down = _frame(places[:, 0], places[:, 1], upper, axis, unit)
     # Lips wrap about the teeth: what is seen of those on the far side ends at the mouth's corner, not before it.
-    ends, _ = _frame(target[[60, 64], 0], target[[60, 64], 1], lip + shift, turned, width / cosine)
-    furthest = max(float(np.sign(sine) * ends[int(sine > 0.0)]), 1e-3)
+    furthest = max(float(across[3]), 1e-3) if sine > 0.0 else max(-float(across[2]), 1e-3)
     depth = min(_ARCH_DEPTH, cosine * cosine / (4.0 * abs(sine) * furthest + 1e-6))
-    along, seen = _along_arch(flat, sine, cosine, depth)
-    # Lengths of the portrait are those of a head that is seen as far from the side as it is there.
-    taller = unit * cosine / width
-    upper_row, row = (float(end) * taller for end in mouth.rows)
-    places = np.stack([lip + jaw, target[66]])
-    (aside, lip_aside), (drop, lower_lip) = _frame(places[:, 0], places[:, 1], lip + shift, turned, width / cosine)
-    aside = float(np.clip(aside, lip_aside - _OFF_LIP, lip_aside + _OFF_LIP))
-    bared = _BARED + float(np.clip(drop / _DROPPED, 0.0, 1.0)) * (_BARED_OPEN - _BARED)
-    row = float(np.clip(row + drop, lower_lip - bared, lower_lip - _LEAST_BARED))
-    apart = max(0.0, row - upper_row)
-    soft = max(0.006, 0.7 / unit)
-    # The tongue: a dome that rises behind the lower teeth, darker towards the throat.
-    above = row - below
-    rise = 0.7 * apart
-    wide = max(0.36 * float(np.linalg.norm(corners)) / unit, 1e-3)
-    dome = 1.0 - ((flat - aside) / wide) ** 2 - (np.maximum(above, 0.0) / max(rise, 1e-3)) ** 2
-    groove = 1.0 - 0.1 * np.exp(-(((flat - aside) / 0.035) ** 2))
+    along, seen = _along_arch(aside, sine, cosine, depth)
+    taller = float(np.linalg.norm(source[45] - source[36])) / unit
+    dropped, lip = float(down[0]), float(down[1])
+    bared = _BARED + float(np.clip(dropped / _DROPPED, 0.0, 1.0)) * (_BARED_OPEN - _BARED)
+    return _Teeth(
+        aside=aside,
+        below=below,
+        along=along,
+        seen=seen,
+        cosine=cosine,
+        taller=taller,
+        upper=float(mouth.rows[0]) * taller,
+        lower=float(np.clip(float(mouth.rows[1]) * taller + dropped, lip - bared, lip - _LEAST_BARED)),
+        lower_aside=float(np.clip(across[0], across[1] - _OFF_LIP, across[1] + _OFF_LIP)),
+        lip=lip,
+        soft=max(0.006, 0.7 / unit),
+    )
+
+
+def _with_tongue(result: Array, mouth: PortraitMouth, teeth: _Teeth, width: float) -> Array:
+    """Return a mouth's inside [h, w, 3] with a tongue: a dome behind the lower teeth, darker towards the throat."""
+    apart = max(0.0, teeth.lower - teeth.upper)
+    aside, above = teeth.aside - teeth.lower_aside, teeth.lower - teeth.below
+    rise, wide = max(_TONGUE_RISE * apart, 1e-3), max(_TONGUE_WIDTH * width, 1e-3)
+    dome = 1.0 - (aside / wide) ** 2 - (np.maximum(above, 0.0) / rise) ** 2
+    groove = 1.0 - 0.1 * np.exp(-((aside / 0.035) ** 2))
     lit = (0.3 + 0.7 * np.clip(dome, 0.0, 1.0)) * groove * (0.8 + 0.2 * _step(above, 0.0, 0.06))
-    result = _over(result, tongue_colour * lit[..., None], _step(dome, 0.0, 0.5) * _step(np.float32(apart), 0.04, 0.12))
-    # The lower teeth, in the jaw.
-    place = along - aside
+    colour = mouth.light * _neutral(_TONGUE, mouth.grey)
+    return _over(result, colour * lit[..., None], _step(dome, 0.0, 0.5) * _step(np.float32(apart), 0.04, 0.12))
+
+
+def _with_lower_teeth(result: Array, mouth: PortraitMouth, teeth: _Teeth, unit: float) -> Array:
+    """Return a mouth's inside [h, w, 3] with the lower teeth and their gum, in the jaw."""
+    place = teeth.along - teeth.lower_aside
     scallop = 0.003 * np.cos(2.0 * np.pi * _tooth_phase(place / _LOWER_SIZE))
-    under = below - (row - _LOWER_RISE * place**2 + scallop)
-    cover = seen * _step(under, -soft, soft) * _step(_LOWER_ARCH - np.abs(place), 0.0, 0.02)
+    under = teeth.below - (teeth.lower - _LOWER_RISE * place**2 + scallop)
+    cover = teeth.seen * _step(under, -teeth.soft, teeth.soft) * _step(_LOWER_ARCH - np.abs(place), 0.0, 0.02)
     lit = 0.8 * _into_the_dark(place, _LOWER_ARCH)
     lit *= 1.0 - 0.2 * _between(place / _LOWER_SIZE, _BORDERS, unit * _LOWER_SIZE)
     # Their edges are thin, and where they enter the lip it shades them.
-    lit *= (0.8 + 0.2 * _step(under, 0.0, 0.02)) * (1.0 - 0.5 * _step(below - lower_lip, -0.01, 0.025))
-    teeth = _lit(mouth.teeth_colour, lit, from_within)
-    gum = _step(under, *_LOWER_GUM)
-    result = _over(result, _over(teeth, 0.8 * mouth.light * _neutral(_GUM_COLOUR, mouth.grey), gum), cover)
-    # The upper teeth, in the skull.
-    own, shown = _own_teeth(crop, mouth, source, target, lip + shift, x, y)
+    lit *= (0.8 + 0.2 * _step(under, 0.0, 0.02)) * (1.0 - 0.5 * _step(teeth.below - teeth.lip, -0.01, 0.025))
+    gum = 0.8 * mouth.light * _neutral(_GUM_COLOUR, mouth.grey)
+    colour = _lit(mouth.teeth_colour, lit, _neutral(_FROM_WITHIN, mouth.grey))
+    return _over(result, _over(colour, gum, _step(under, *_LOWER_GUM)), cover)
+
+
+def _with_upper_teeth(result: Array, mouth: PortraitMouth, teeth: _Teeth, unit: float) -> Array:
+    """Return a mouth's inside [h, w, 3] with the upper teeth; where the portrait shows its own, with what goes on."""
+    along, soft = teeth.along, teeth.soft
+    from_within = _neutral(_FROM_WITHIN, mouth.grey)
     scallop = 0.004 * np.cos(2.0 * np.pi * _tooth_phase(along))
     edge = _INCISORS - 0.16 * along**2 - scallop
-    cover = seen * _step(edge - below, -soft, soft) * _step(_ARCH - np.abs(along), 0.0, 0.02)
-    fall = _into_the_dark(along, _ARCH)
-    lit = fall * (1.0 - 0.12 * _between(along, _BORDERS, unit)) * (0.76 + 0.24 * _step(below, -0.06, 0.03))
-    # Teeth that the portrait shows are better than any that are drawn.
+    on_arch = teeth.seen * _step(_ARCH - np.abs(along), 0.0, 0.02)
+    lit = _into_the_dark(along, _ARCH) * (1.0 - 0.12 * _between(along, _BORDERS, unit))
+    lit *= 0.76 + 0.24 * _step(teeth.below, -0.06, 0.03)
     has_own = float(_step(np.float32(mouth.teeth.sum() / unit**2), 0.004, 0.01))
-    result = _over(result, _lit(mouth.teeth_colour, lit, from_within), cover * (1.0 - has_own))
-    if has_own:
-        # Below and beside them, where its lips hid them, they go on.
-        inner = _step(upper_row - 0.16 * along**2 - scallop - below, -soft, soft) * has_own * seen
-        for end, _, _ in mouth.ends:
-            inner = inner * _step(np.sign(end) * np.float32(cosine * end) - np.sign(end) * flat, -0.01, 0.01)
-        result = _over(result, _lit(mouth.teeth_colour, lit, from_within), inner)
-        for side, (end, bottom, bright) in zip((-1.0, 1.0), mouth.ends, strict=True):
-            # Back teeth end in a straighter row than incisors.
-            last = edge + 0.6 * scallop + taller * bottom - (_INCISORS - 0.16 * end**2)
-            beyond = _step(side * (flat - np.float32(cosine * end)), -0.01, 0.01) * _step(last - below, -soft, soft)
-            beyond *= has_own * seen * _step(_ARCH - np.abs(along), 0.0, 0.02)
-            result = _over(result, _lit(mouth.teeth_colour, bright * lit, from_within), beyond)
-    return _over(result, own, shown)
+    cover = on_arch * _step(edge - teeth.below, -soft, soft) * (1.0 - has_own)
+    result = _over(result, _lit(mouth.teeth_colour, lit, from_within), cover)
+    if not has_own:
+        return result
+    # Below and beside its own, where its lips hid them, they go on.
+    own_edge = teeth.upper - 0.16 * along**2 - scallop
+    inner = has_own * on_arch * _step(own_edge - teeth.below, -soft, soft)
+    outer = []
+    for side, (end, bottom, bright) in zip((-1.0, 1.0), mouth.ends, strict=True):
+        beyond = _step(side * (teeth.aside - np.float32(teeth.cosine * end)), -0.01, 0.01)
+        inner = inner * (1.0 - beyond)
+        # Back teeth end in a straighter row than incisors.
+        last = edge + 0.6 * scallop + teeth.taller * bottom - (_INCISORS - 0.16 * end**2)
+        outer.append((bright, has_own * on_arch * beyond * _step(last - teeth.below, -soft, soft)))
+    for bright, cover in ((1.0, inner), *outer):
+        result = _over(result, _lit(mouth.teeth_colour, bright * lit, from_within), cover)
+    return result
 
 
 def _turn(landmarks: Array) -> tuple[float, float]:
