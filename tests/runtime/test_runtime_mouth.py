@@ -191,6 +191,21 @@ def test_teeth_dragged_along_by_the_lower_lip_are_painted_over() -> None:
     assert head[row, SIZE // 2].mean() < 0.6
 
 
+def test_where_rows_of_teeth_are_is_read_off_those_that_show() -> None:
+    interocular, whole = 0.36, portrait(0.08)
+    upper, lower = portrait_mouth(whole, face(0.08)).rows
+    assert upper == pytest.approx(0.08 / interocular, abs=0.03)
+    assert upper - 0.05 < lower < upper, "a closed jaw's rows overlap"
+    half = portrait(0.08)
+    dark = np.zeros((SIZE, SIZE), np.uint8)
+    cv2.fillPoly(dark, [np.round(inner_lips(face(0.08)) * SIZE).astype(np.int32)], 1)
+    dark[: int(0.71 * SIZE)] = 0
+    half[dark > 0] = (0.17, 0.07, 0.065)
+    upper, lower = portrait_mouth(half, face(0.08)).rows
+    assert upper == pytest.approx(0.03 / interocular, abs=0.025)
+    assert lower > upper + 0.05, "an open jaw's do not"
+
+
 def test_lips_that_touch_have_no_teeth() -> None:
     mouth = portrait_mouth(portrait(0.0), face(0.0))
     assert mouth.inside.max() == 0.0 and mouth.teeth.max() == 0.0

@@ -23,6 +23,8 @@ def test_the_bundle_is_whole_and_small_and_says_where_it_is_from(toy_run: Path) 
     assert sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file()) < 30e6
     card = json.loads((bundle.path / "bundle.json").read_text("utf-8"))["model_card"]
     assert {"data", "licence", "scores", "command", "commit"} <= set(card)
+    # What hardly learned to read differs by more than the least that the shipped bundle's readings may.
+    assert bundle.reading_spread is not None and bundle.reading_spread > 0.06
 
 
 def test_its_eyes_can_be_turned_one_by_one(toy_run: Path) -> None:
