@@ -155,7 +155,6 @@ def accompanied(batch: PairBatch, data: GroupData, draw: Draw) -> PairBatch:
     side, down = torch.sign(drawn(-1.0, 1.0)), drawn(-0.15, 0.15)
     away = torch.where(front, drawn(*_ASIDE_IN_FRONT), drawn(*_ASIDE)) * side
     size = torch.exp(_SIZES * torch.from_numpy(draw.shared.standard_normal(draw.batch)[draw.part].astype(np.float32)))
-    some &= torch.from_numpy(rows != draw.rows(len(data)))
     if not some.any():
         return batch
     other = data.batch(rows)
