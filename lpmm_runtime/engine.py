@@ -127,7 +127,10 @@ class Engine:
             )
         encoder_side = self.sessions.image_side("pose_encoder")
         image = as_batch(crop_at(photo, reading.square, encoder_side))
-        pose_latent = self.sessions.run("pose_encoder", {"image": image})["pose_latent"][0]
+        pose_latent, mirrored_latent = (
+            self.sessions.run("pose_encoder", {"image": view})["pose_latent"][0]
+            for view in (image, np.ascontiguousarray(image[..., ::-1]))
+        )
         crop = portrait_crop(photo, reading.square, min(side, LARGEST_CROP))
         around = portrait_surroundings(photo, reading.square, len(crop), SURROUNDINGS)
         unit = reading.square.to_unit(reading.landmarks).astype(np.float32)
@@ -143,7 +146,7 @@ class Engine:
             head_angles=(yaw, pitch, roll),
             pose_latent=pose_latent,
             base_offset=self._pose_offset(reading.params),
-            identity=self._backbone.identify(crop, unit, pose_latent, irises, around),
+            identity=self._backbone.identify(crop, unit, pose_latent, irises, around, mirrored_latent),
         )
         rig = self.bundle.rig
         if not set(_BLINK).issubset(rig.control_names):

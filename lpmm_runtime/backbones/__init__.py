@@ -34,6 +34,7 @@ class Backbone(Protocol):
         pose_latent: Array,
         irises: Array | None = None,
         around: NDArray[np.uint8] | None = None,
+        mirrored_latent: Array | None = None,
     ) -> Identity:
         """Return the identity of a portrait, to be cached.
 
@@ -45,6 +46,8 @@ class Backbone(Protocol):
                 landmark scheme has none.
             around: [w, w, 4] uint8, the same photo with the crop in its middle (`beyond_crop.SURROUNDINGS` on every
                 side), if it is known; 0 in the last where the picture is beyond the photo.
+            mirrored_latent: [w] float32, E of the crop's mirror image: the far side of a face seen from a side may be
+                made up of it. None leaves that as the photo shows it.
         """
         ...
 

@@ -130,6 +130,11 @@ def _parted(picture: Pixels) -> tuple[Array, Array]:
     return as_floats(np.ascontiguousarray(picture[..., :3])), as_floats(np.ascontiguousarray(picture[..., 3]))
 
 
+def photo_in_crop(known: Surroundings) -> Array:
+    """Return [128, 128]: 1 where a crop shows the photo, 0 beyond it."""
+    return np.ascontiguousarray(within_crop(_parted(resize(known.picture, _WIDE, _WIDE))[1]))
+
+
 def within_crop(wide: NDArray[Scalar]) -> NDArray[Scalar]:
     """Return the part of a map [192, 192] that is of the crop [128, 128], a view."""
     return wide[_BORDER:-_BORDER, _BORDER:-_BORDER]

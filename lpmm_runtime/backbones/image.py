@@ -59,6 +59,7 @@ class ImageBackbone:
         pose_latent: Array,
         irises: Array | None = None,
         around: NDArray[np.uint8] | None = None,
+        mirrored_latent: Array | None = None,
     ) -> ImageIdentity:
         """See `Backbone.identify`."""
         names = self._sessions.input_names("identity_encoder")

@@ -33,6 +33,16 @@ def ramp(value: NDArray[np.floating], low: float, high: float) -> Array:
     return np.asarray(smooth, np.float32)
 
 
+def enlarged(maps: Array, size: int) -> Array:
+    """Return maps [m, m, c] at a size: [size, size, c]."""
+    if len(maps) == size:
+        return maps.copy()
+    # OpenCV resizes at most four channels at full speed.
+    parts = [maps[..., start : start + 4] for start in range(0, maps.shape[2], 4)]
+    wide = [cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR).reshape(size, size, -1) for part in parts]
+    return np.concatenate(wide, axis=2)
+
+
 def enlarged_part(small: Array, part: tuple[slice, slice], size: int) -> Array:
     """Return a part (rows, columns) of what a small picture [n, n] or [n, n, c ≤ 4] is when enlarged to a size."""
     scale = len(small) / size

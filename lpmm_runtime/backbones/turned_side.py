@@ -75,7 +75,7 @@ def turned_side(flow: Array, alpha: Array, source_alpha: Array, face: Array) -> 
     )
     place = cv2.add(coarse * np.float32(_SIDE), pixels(_SIDE))
     on_head = cv2.remap(source_alpha, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    stretch, hull = _smallest_stretch(place), hull_mask(face, _SIDE)
+    stretch, hull = smallest_stretch(place), hull_mask(face, _SIDE)
     known = ramp(stretch, _STRETCHED, _WHOLE) * ramp(on_head, _BESIDE, _ON)
     known = cv2.GaussianBlur(cv2.max(known, hull), (0, 0), _SOFT)
     skin = cv2.subtract(cv2.dilate(hull, _WIDER), cv2.dilate(features_mask(face, _SIDE), np.ones((3, 3), np.uint8)))
@@ -155,7 +155,7 @@ def _parts(amount: Array, size: int) -> list[tuple[slice, slice]]:
     ]
 
 
-def _smallest_stretch(place: Array) -> Array:
+def smallest_stretch(place: Array) -> Array:
     """Return the smaller singular value of the Jacobian of a map [m, m, 2] from pixels to pixels: [m, m]."""
     (xx, yx), (xy, yy) = (cv2.split(cv2.Scharr(place, cv2.CV_32F, *way, scale=1 / 32)) for way in ((1, 0), (0, 1)))
     # A 2x2 matrix is a similarity and a mirrored one; their lengths' difference is what it shrinks to.

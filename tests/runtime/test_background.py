@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lpmm_runtime.backbones.background import background_plate, background_sources, head_colours, spread, uncovered
+from lpmm_runtime.backbones.head_drawing import _change
 from lpmm_runtime.backbones.pixel_maps import pixels
-from lpmm_runtime.backbones.portrait_flow import _change
 
 SIZE = 256
 

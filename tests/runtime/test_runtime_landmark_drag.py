@@ -200,13 +200,13 @@ def test_handles_go_where_the_generator_draws_them(
     rig: RigModel, monkeypatch: pytest.MonkeyPatch, controls: dict[str, float], points: slice, share: float
 ) -> None:
     drawn: list[NDArray[np.float32]] = []
-    compose = portrait_flow._compose
+    draw_head = portrait_flow.draw_head
 
-    def note(canvas: Any, source: Any, *, target: Any, **maps: Any) -> Any:
+    def note(canvas: Any, source: Any, target: Any, *maps: Any) -> Any:
         drawn.append(target.copy())
-        return compose(canvas, source, target=target, **maps)
+        return draw_head(canvas, source, target, *maps)
 
-    monkeypatch.setattr(portrait_flow, "_compose", note)
+    monkeypatch.setattr(portrait_flow, "draw_head", note)
     engine = Engine(load_bundle(DEFAULT_BUNDLE), "cpu", 1)
     character = engine.create_character(read_image(DEFAULT_BUNDLE.parents[1] / "portraits" / "ada.jpg"))
     placed = []

@@ -6,8 +6,9 @@ import pytest
 
 from lpmm_runtime.backbones.background import background_plate
 from lpmm_runtime.backbones.beyond_crop import crop_alone
+from lpmm_runtime.backbones.head_drawing import FrameMaps, compose, draw_head
 from lpmm_runtime.backbones.mouth_layer import portrait_mouth
-from lpmm_runtime.backbones.portrait_flow import Canvas, _compose
+from lpmm_runtime.backbones.portrait_canvas import Canvas
 
 SIZE, MAP = 128, 64
 
@@ -36,17 +37,14 @@ def composed(landmarks: np.ndarray, light: np.ndarray | None) -> tuple[np.ndarra
     wide = crop_alone(crop, plate, alpha)
     canvas = Canvas(crop, alpha, plate, wide, (detail, detail), portrait_mouth(crop, landmarks), nothing, nothing)
     small = alpha[:: SIZE // MAP, :: SIZE // MAP]
-    frame = _compose(
-        canvas,
-        landmarks,
-        target=landmarks,
-        irises=np.zeros((2, 2), np.float32),
+    maps = FrameMaps(
         flow=np.zeros((MAP, MAP, 2), np.float32),
         paint=np.zeros((MAP, MAP, 3), np.float32),
         mask=np.ones((MAP, MAP), np.float32),
         alpha=small,
         light=light,
     )
+    frame = compose(canvas, draw_head(canvas, landmarks, landmarks, np.zeros((2, 2), np.float32), maps), light)
     return crop, alpha, frame
 
 

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 
 from lpmm_runtime.backbones.matte import decided, fluff, regained_matte, rounded, settled_matte
-from lpmm_runtime.backbones.portrait_flow import _enlarged
+from lpmm_runtime.backbones.pixel_maps import enlarged
 
 
 def portrait() -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +52,7 @@ def test_an_enlarged_matte_has_no_steps_along_its_edge() -> None:
 
     def unevenness(matte: np.ndarray) -> float:
         """Return how much the edge's distance from the middle varies, in pixels of the small matte."""
-        wide = decided(_enlarged(matte[..., None], 1024)[..., 0])
+        wide = decided(enlarged(matte[..., None], 1024)[..., 0])
         (outline,), _ = cv2.findContours((wide > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         return float(np.linalg.norm(outline[:, 0] - 511.5, axis=-1).std()) / 8
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lpmm_runtime import landmarks68
-from lpmm_runtime.backbones.portrait_flow import _moving, _trusted
+from lpmm_runtime.backbones.head_drawing import _trusted
+from lpmm_runtime.backbones.portrait_flow import _moving
 from lpmm_runtime.backbones.turned_side import TurnedSide
 from lpmm_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from lpmm_runtime.engine import Character, Engine

@@ -95,8 +95,11 @@ class LandmarkDrive:
         crop = pair.source.astype(np.float32) / np.float32(255)
         encoder_side = sessions.image_side("pose_encoder")
         image = as_batch(np.clip(resize(crop, encoder_side, encoder_side), 0.0, 1.0))
-        start = sessions.run("pose_encoder", {"image": image})["pose_latent"][0]
-        identity = self._backbone.identify(crop, pair.source_landmarks, start)
+        start, mirrored = (
+            sessions.run("pose_encoder", {"image": view})["pose_latent"][0]
+            for view in (image, np.ascontiguousarray(image[..., ::-1]))
+        )
+        identity = self._backbone.identify(crop, pair.source_landmarks, start, mirrored_latent=mirrored)
         features: dict[str, Array] = identity.features
         landmarks = features["source_landmarks"][0] + (pair.target_landmarks - pair.source_landmarks)
         # The graph says where landmarks are, and how far irises have moved.
