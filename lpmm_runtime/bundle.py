@@ -29,7 +29,9 @@ GRAPHS = ("face_finder", "lp_regressor", "lp_adaptor", "pose_encoder", "identity
 # `controls.head_features` pairs the first six params.
 SMALLEST_K = 6
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
-_MOVES, _SPREAD = "control_moves", "reading_spread"
+_MOVES, _REACH, _SPREAD = "control_moves", "head_reach", "reading_spread"
+# Arrays that a bundle may leave out.
+_OPTIONAL = (_MOVES, _REACH)
 
 _MANIFEST_TYPES: dict[str, type] = {
     "name": str,
@@ -234,6 +236,7 @@ def _read_rig(path: Path, manifest: Mapping[str, Any]) -> RigModel:
         "head_exponents": (t, 3),
         "head_coefficients": (t, k),
         "head_readout": (features, 3),
+        _REACH: (3, 3),
         "mean_pose_latent": (w,),
     }
     for name in arrays:
@@ -255,6 +258,7 @@ def _read_rig(path: Path, manifest: Mapping[str, Any]) -> RigModel:
         head_exponents=arrays["head_exponents"].astype(np.int64),
         head_coefficients=single["head_coefficients"],
         head_readout=single["head_readout"],
+        head_reach=single.get(_REACH, np.zeros((3, 3), np.float32)),
     )
     control_list = _read_controls(path.parent / MANIFEST, manifest["controls"])
     missing = {control.name for control in control_list} ^ {*names, *HEAD_CONTROLS}
@@ -271,7 +275,7 @@ def _read_rig(path: Path, manifest: Mapping[str, Any]) -> RigModel:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     floats = ("mean", "eigenvectors", "sigma", "control_directions", "head_coefficients", "head_readout")
-    kinds = {name: "f" for name in (*floats, _MOVES, "mean_pose_latent")} | {
+    kinds = {name: "f" for name in (*floats, *_OPTIONAL, "mean_pose_latent")} | {
         "control_names": "U",
         "head_exponents": "iu",
     }
@@ -280,7 +284,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as archive:
             for name, kind in kinds.items():
                 if name not in archive:
-                    if name == _MOVES:
+                    if name in _OPTIONAL:
                         continue
                     raise BundleError(f"{path}: has no array {name!r}")
                 arrays[name] = archive[name]

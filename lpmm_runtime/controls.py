@@ -3,11 +3,12 @@
 
 A linear control adds `value · direction`. The head angles share one polynomial map P of (yaw, pitch, roll),
 because an angle bends through the linear landmark space; from a base with head angles θ₀ they add
-P(θ₀ + θ) − P(θ₀), so that equal slider steps turn the head by equal angles wherever it starts.
+P(θ₀ + θ) − P(θ₀), so that equal slider steps turn the landmarks by equal angles wherever they start. What a generator
+makes of them depends on how much of the head its portrait shows: from a turned one P is given multiples of θ.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 HEAD_CONTROLS = ("headYaw", "headPitch", "headRoll")
+# In what angles are counted in polynomials of them, degrees.
+UNIT = 30.0
+# Heads that start further turned were not measured; multiples beyond these are a broken bundle's.
+_FURTHEST, _LEAST, _MOST = 1.2, 0.7, 1.4
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class ControlMap:
         head_exponents: [t, 3] int, the powers of (yaw, pitch, roll) of each term, in units of 30°; none is constant.
         head_coefficients: [t, k] float32, standard deviations.
         head_readout: [f, 3] float32, degrees from the features (1, p, p₁..₆ pairwise products).
+        head_reach: [3, 3] float32, a row an axis: from a start of t₀ · 30° P is given a command of t · 30° times
+            1 + r₁|t₀| + r₂t₀ + r₃t₀t.
     """
 
     names: tuple[str, ...]
@@ -55,11 +62,20 @@ class ControlMap:
     head_exponents: NDArray[np.int64]
     head_coefficients: Array
     head_readout: Array
+    head_reach: Array = field(default_factory=lambda: np.zeros((3, 3), np.float32))
 
     def head(self, angles: NDArray[np.floating]) -> Array:
         """Return P(θ) [k] of head angles [3] (yaw, pitch, roll) in degrees."""
-        terms = np.prod((np.asarray(angles, np.float64) / 30.0) ** self.head_exponents, axis=-1)
+        terms = np.prod((np.asarray(angles, np.float64) / UNIT) ** self.head_exponents, axis=-1)
         return (terms @ self.head_coefficients).astype(np.float32)
+
+    def turned(self, start: NDArray[np.floating], angles: NDArray[np.floating]) -> Array:
+        """Return what turning a head by `angles` [3] from its `start` [3], degrees, adds to the params [k]."""
+        first, then = (np.clip(np.asarray(way, np.float64) / UNIT, -_FURTHEST, _FURTHEST) for way in (start, angles))
+        reach = self.head_reach.astype(np.float64).T
+        multiple = 1.0 + reach[0] * np.abs(first) + reach[1] * first + reach[2] * first * then
+        told = np.asarray(angles, np.float64) * np.clip(multiple, _LEAST, _MOST)
+        return np.asarray(self.head(start + told) - self.head(start), np.float32)
 
     def head_angles(self, params: NDArray[np.floating]) -> Array:
         """Return the head angles [..., 3] (yaw, pitch, roll; degrees) that params [..., k] show."""
@@ -85,8 +101,7 @@ class ControlMap:
                 total += np.float32(value) * self.directions[row]
         angles = np.array([values.get(name, 0.0) for name in HEAD_CONTROLS])
         if angles.any():
-            start = self.head_angles(base)
-            total += self.head(start + angles) - self.head(start)
+            total += self.turned(self.head_angles(base), angles)
         return total
 
 

@@ -247,9 +247,7 @@ class _Problem:
         return np.asarray(self._rig.controls.head_angles(turned) - self._start, np.float64)
 
     def _head_offset(self, step: Array | None) -> Array:
-        angles = self._head_angles(step)
-        controls = self._rig.controls
-        return np.asarray(controls.head(self._start + angles) - controls.head(self._start), np.float64)
+        return np.asarray(self._rig.controls.turned(self._start, self._head_angles(step)), np.float64)
 
     def _shape(self, params: Array) -> Array:
         model = self._rig.model

@@ -198,6 +198,7 @@ def export_bundle(models: TrainedModels, folder: Path, card: dict[str, Any], nam
         head_exponents=controls.head_exponents,
         head_coefficients=controls.head_coefficients,
         head_readout=controls.head_readout,
+        head_reach=controls.head_reach,
         mean_pose_latent=models.mean_latent,
     )
     listed = control_list(controls.names)

@@ -22,9 +22,15 @@ _FINE = 64
 _LEFT, _RIGHT, _TOP, _BOTTOM = -0.35, 1.35, -0.6, 0.55
 _COLUMNS, _ROWS = round((_RIGHT - _LEFT) * _FINE) + 1, round((_BOTTOM - _TOP) * _FINE) + 1
 # An eye with its lashes reaches so far above, below and beside the lids' lines, a brow so far below its landmarks.
-_EYE_ABOVE, _EYE_BELOW, _EYE_BESIDE, _BROW = 0.2, 0.11, 0.17, 0.28
+_EYE_ABOVE, _EYE_BELOW, _EYE_BESIDE, _BROW = 0.2, 0.11, 0.22, 0.28
+# Above a lid's line what is darker than this share of skin's light is lashes and shade, up to there at most; it is
+# looked through from so far above the line on, and hidden by so much more.
+_DARK, _DARK_MOST, _LIGHT_BETWEEN, _BEYOND_DARK = 0.88, 0.36, 0.12, 0.13
+# Rims of glasses: lines at most so many rows of the raster thick, which take this share of the light, are as far above
+# the lid and so long.
+_RIM_WIDTH, _RIM_DARK, _RIM_ABOVE, _RIM_LENGTH = 11, 0.2, 0.08, 1.1
 # Skin is brighter than this share of what is about it; what is darker are lashes and rims.
-_SKIN = 0.8
+_SKIN = 0.92
 _FILLING = 80
 # The raster's first row of the cheek below an eye; grain stronger than this share of its light is none.
 _CHEEK, _GRAIN = round((0.25 - _TOP) * _FINE), 0.05
@@ -33,15 +39,15 @@ _LASHES, _HEIGHTS = 0.2, 24
 # their roots are darkest from so far below it to so far above.
 _ROOTS_BELOW, _ROOTS_ABOVE = 0.01, 0.05
 # An edge takes at least, and at most, this share of the light: lids are seen to meet on any face.
-_LEAST_EDGE, _MOST_EDGE = 0.35, 0.75
-_EDGE_WIDTH = 0.02
+_LEAST_EDGE, _MOST_EDGE = 0.42, 0.75
+_EDGE_WIDTH = 0.025
 # A lid that comes down by the first is the portrait's own, by the second all made.
 _OWN, _MADE = 0.015, 0.1
 # Lashes that stand up at an open lid hang down from a shut one, so much shorter.
 _HANG = 0.7
 # The shade of a lid on the eyeball below it, and how far it reaches; that of the fold above a shut one.
 _SHADE, _SHADE_REACH = 0.3, 0.07
-_FOLD, _FOLD_WIDTH = 0.06, 0.04
+_FOLD, _FOLD_WIDTH = 0.03, 0.04
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +59,16 @@ class Lid:
         grain: [r, c], what is fine in it, as a share of its light.
         edge: [c], the share of the light that the upper lid's edge takes.
         lashes: [h, c], the same of the lashes above it, from the line upwards.
+        above: [c], how far above the line of the lid, in eye widths, its lashes and its shade end.
+        rims: [r, c], the rims of glasses that run there.
     """
 
     skin: Array
     grain: Array
     edge: Array
     lashes: Array
+    above: Array
+    rims: Array
 
 
 def portrait_lids(crop: Array, landmarks: Array) -> tuple[Lid | None, Lid | None]:
@@ -81,9 +91,15 @@ def _portrait_lid(crop: Array, landmarks: Array, eye: tuple[int, ...], brow: tup
     brow_line = lid_line(frame.local(landmarks[list(brow)]), inside) + _BROW
     seen = _sampled(crop, frame, u, np.broadcast_to(v, (_ROWS, _COLUMNS)))
     beside = np.maximum(np.maximum(-u, u - 1.0), 0.0) / _EYE_BESIDE
-    hidden = (v > upper - _EYE_ABOVE) & (v < lower + _EYE_BELOW) & (beside < 1.0)
-    known = ~hidden & (v > np.minimum(brow_line, upper - _EYE_ABOVE - 0.04))
-    skin = _filled(seen, known)
+
+    def skin_above(above: Array) -> Array:
+        hidden = (v > upper - above) & (v < lower + _EYE_BELOW) & (beside < 1.0)
+        return _filled(seen, ~hidden & (v > np.minimum(brow_line, upper - above - 0.04)))
+
+    above = np.full(_COLUMNS, _EYE_ABOVE, np.float32)
+    skin = skin_above(above)
+    above = _dark_above(seen, skin, v, upper, upper - brow_line)
+    skin = skin_above(above)
     light = skin.mean(axis=-1)
     # Roots are the darkest; what runs along the lid as a fold or a shadow does is no lash.
     roots = _sampled(crop, frame, u, upper + np.linspace(_ROOTS_BELOW, -_ROOTS_ABOVE, 7, dtype=np.float32)[:, None])
@@ -94,7 +110,50 @@ def _portrait_lid(crop: Array, landmarks: Array, eye: tuple[int, ...], brow: tup
     standing = _sampled(crop, frame, u, upper - _LASHES * height).mean(axis=-1)
     level = cv2.GaussianBlur(standing, (0, 0), 0.06 * _FINE, sigmaY=0.01)
     lashes = np.clip(1.0 - standing / np.maximum(level, 0.02) - 0.03, 0.0, 0.8) * np.sqrt(1.0 - height)
-    return Lid(skin, _grain(seen), np.clip(edge, _LEAST_EDGE, _MOST_EDGE), lashes.astype(np.float32))
+    return Lid(
+        skin,
+        _grain(seen),
+        np.clip(edge, _LEAST_EDGE, _MOST_EDGE),
+        lashes.astype(np.float32),
+        above,
+        _rims(seen, skin, v, upper),
+    )
+
+
+def _dark_above(seen: Array, skin: Array, v: Array, upper: Array, most: Array) -> Array:
+    """Return how far above a lid's line [c] what is darker than skin goes on, in eye widths; readers err, too.
+
+    Args:
+        seen, skin: [r, c, 3], what the portrait shows and what skin would be there; v: [r, 1]; most: [c], no further.
+    """
+    dark = seen.mean(axis=-1) < _DARK * skin.mean(axis=-1)
+    found = np.zeros(_COLUMNS, np.float32)
+    going_on = np.ones(_COLUMNS, bool)
+    for height in np.arange(0.0, _DARK_MOST, 1.0 / _FINE):
+        row = np.round((upper - height - _TOP) * _FINE).astype(int).clip(0, _ROWS - 1)
+        # Light may fall between lashes.
+        going_on &= dark[row, np.arange(_COLUMNS)] | (height < _LIGHT_BETWEEN)
+        found[going_on] = height
+    found = np.minimum(found, np.maximum(most, _EYE_ABOVE))
+    wide = cv2.GaussianBlur(cv2.dilate(found[None], np.ones((1, 9), np.uint8)), (0, 0), 0.06 * _FINE, sigmaY=0.1)
+    return np.asarray(np.maximum(wide[0] + _BEYOND_DARK, _EYE_ABOVE), np.float32)
+
+
+def _rims(seen: Array, skin: Array, v: Array, upper: Array) -> Array:
+    """Return where the rims of glasses run above an eye [r, c]: thin dark lines that go on beyond it to a side.
+
+    Args:
+        seen, skin: [r, c, 3], what the portrait shows and what skin would be there; v: [r, 1]; upper: [c], the lid.
+    """
+    light = seen.mean(axis=-1)
+    # Lashes and folds are wider than a rim, or shorter.
+    thin = cv2.morphologyEx(light, cv2.MORPH_BLACKHAT, np.ones((_RIM_WIDTH, 1), np.uint8))
+    lines = ((thin > _RIM_DARK * skin.mean(axis=-1)) & (v < upper - _RIM_ABOVE)).astype(np.uint8)
+    lines = cv2.morphologyEx(lines, cv2.MORPH_CLOSE, np.ones((3, 7), np.uint8))
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
+    long = np.flatnonzero(stats[:, cv2.CC_STAT_WIDTH] >= _RIM_LENGTH * _FINE)
+    rims = np.isin(parts, long[long > 0]).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(cv2.dilate(rims, np.ones((3, 3), np.uint8)), (0, 0), 0.8), np.float32)
 
 
 def _sampled(crop: Array, frame: EyeFrame, u: Array, v: Array) -> Array:
@@ -172,7 +231,9 @@ def close_lids(
             if light is not None:
                 place = frame.picture(u, v) * np.float32(len(light)) - np.float32(0.5)
                 skin *= cv2.remap(light, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            cover = made * ramp(v - upper_old, -_EYE_ABOVE - 0.03, -0.7 * _EYE_ABOVE)
+            above = np.interp(u, np.linspace(_LEFT, _RIGHT, _COLUMNS), lid.above)
+            cover = made * ramp((v - upper_old) / above, -1.15, -0.7)
+            cover *= 1.0 - _sampled_raster(lid.rims[..., None], u, v)[..., 0]
             cover *= np.clip((upper - v) / pixel + 0.5, 0.0, 1.0)
             cover *= ramp(u, -_EYE_BESIDE, -0.02) * ramp(1.0 - u, -_EYE_BESIDE, -0.02)
             part += cover[..., None] * (skin - part)

@@ -162,7 +162,8 @@ def _moved(
     moves = enlarged(flow * np.float32(size), size)
     place = np.asarray(cv2.add(moves, pixels(size)), np.float32)
     shifts, ways = _gazes(canvas, target, irises, flow)
-    opened, target = source_lids(source, target), with_given_way(target, ways)
+    opened = source_lids(source, target)
+    target = with_given_way(opened, target, ways)
     whole = canvas.eyes[0] is not None, canvas.eyes[1] is not None
     for (rows, columns), displacement in lid_displacement(opened, target, size, whole):
         # Lids slide in the target; where they came from is looked up in the maps of the open eye.

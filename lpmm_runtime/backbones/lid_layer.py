@@ -140,14 +140,19 @@ def lid_line(points: Array, at: Array) -> Array:
     return np.interp(at, *_sorted(points)).astype(np.float32)
 
 
-def with_given_way(target: Array, ways: tuple[Opening, Opening]) -> Array:
-    """Return target landmarks [68, 2] with both eyes' lids, the picture's left eye first, opened further."""
-    opened = target.copy()
+def with_given_way(opened: Array, target: Array, ways: tuple[Opening, Opening]) -> Array:
+    """Return target landmarks [68, 2] with both eyes' lids, the picture's left eye first, opened further.
+
+    The more an eye is shut the less they give way to what it would look at; `opened` are the landmarks with the
+    portrait's own lids.
+    """
+    wider = target.copy()
     for (eye, _), way in zip(EYES, ways, strict=True):
         frame = eye_frame(target[[eye[0], eye[3]]])
-        opened[[eye[1], eye[2]]] -= np.float32(way.rise * frame.width) * frame.down
-        opened[[eye[4], eye[5]]] += np.float32(way.sink * frame.width) * frame.down
-    return opened
+        share = np.clip(_gap(eye, target) / max(_gap(eye, opened), 1e-6), 0.0, 1.0)
+        wider[[eye[1], eye[2]]] -= np.float32(share * way.rise * frame.width) * frame.down
+        wider[[eye[4], eye[5]]] += np.float32(share * way.sink * frame.width) * frame.down
+    return wider
 
 
 def openings(opened: Array, target: Array) -> tuple[Opening, Opening]:

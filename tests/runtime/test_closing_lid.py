@@ -107,3 +107,31 @@ def test_lids_that_stay_draw_nothing_and_tiny_eyes_have_none() -> None:
     assert np.array_equal(head, picture)
     small = np.ascontiguousarray(cv2.resize(picture, (30, 30), interpolation=cv2.INTER_AREA))
     assert portrait_lids(small, landmarks) == (None, None)
+
+
+def test_lashes_and_shade_that_the_landmarks_miss_go_with_the_lid() -> None:
+    picture, landmarks = portrait()
+    for x in CORNERS.values():
+        # Shade up to 0.33 eye widths above the line of the lid, which the rim does not hide.
+        left, right = (round((x + share * WIDTH) * SIZE) for share in (0.2, 0.8))
+        top, bottom = (round((0.5 + v * WIDTH) * SIZE) for v in (-0.5, -0.15))
+        picture[top:bottom, left:right] *= np.float32(0.7)
+    head = picture.copy()
+    close_lids(head, portrait_lids(picture, landmarks), landmarks, closed(landmarks, 1.0), None)
+    for x in CORNERS.values():
+        assert at(picture, x, 0.5, -0.4).mean() < 0.75 * np.mean(SKIN)
+        assert at(head, x, 0.5, -0.3).mean() > 0.85 * np.mean(SKIN)
+
+
+def test_a_clear_rim_through_what_a_lid_brings_down_is_left() -> None:
+    picture, landmarks = portrait()
+    rim = round((0.5 - 0.32 * WIDTH) * SIZE)
+    picture[rim - 2 : rim + 2] = DARK
+    lids = portrait_lids(picture, landmarks)
+    head = picture.copy()
+    close_lids(head, lids, landmarks, closed(landmarks, 1.0), None)
+    for lid, x in zip(lids, CORNERS.values(), strict=True):
+        assert lid is not None and lid.rims.max() > 0.9
+        for u in (0.2, 0.5, 0.8):
+            row = round((0.5 - 0.32 * WIDTH) * SIZE) - 1
+            assert head[row, round((x + u * WIDTH) * SIZE)].mean() < 0.5 * np.mean(SKIN)

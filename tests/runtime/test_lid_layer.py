@@ -56,7 +56,7 @@ def test_no_brow_comes_down_with_a_lid(face: np.ndarray, height: float, amount: 
 
 def test_lids_give_way_as_far_as_they_are_told(face: np.ndarray) -> None:
     ways = Opening(0.1, 0.0), Opening(0.02, 0.05)
-    opened = with_given_way(face, ways)
+    opened = with_given_way(face, face, ways)
     for found, told in zip(openings(face, opened), ways, strict=True):
         assert found == pytest.approx(told, abs=1e-4)
     assert openings(opened, face) == pytest.approx(np.zeros((2, 2)), abs=1e-6)
@@ -64,8 +64,17 @@ def test_lids_give_way_as_far_as_they_are_told(face: np.ndarray) -> None:
     assert np.array_equal(opened[corners], face[corners])
 
 
+def test_a_shut_eye_stays_shut_wherever_it_would_look(face: np.ndarray) -> None:
+    ways = Opening(0.08, 0.0), Opening(0.05, 0.05)
+    shut = _closed(face, 1.0)
+    np.testing.assert_allclose(with_given_way(face, shut, ways), shut, atol=1e-6)
+    half = _closed(face, 0.5)
+    for found, told in zip(openings(half, with_given_way(face, half, ways)), ways, strict=True):
+        assert found == pytest.approx(tuple(0.5 * way for way in told), abs=1e-3)
+
+
 def test_a_whole_eyeball_is_bared_and_not_stretched(face: np.ndarray) -> None:
-    wide = with_given_way(face, (Opening(0.1), Opening(0.1)))
+    wide = with_given_way(face, face, (Opening(0.1), Opening(0.1)))
     for whole in (False, True):
         ((rows, columns), displacement), _ = lid_displacement(face, wide, SIZE, (whole, whole))
         x, y = (face[list(EYES["eye_right"])].mean(axis=0) * SIZE).astype(int)
@@ -92,7 +101,7 @@ def test_a_blink_that_landmarks_fall_short_of_shuts_the_eyes(face: np.ndarray) -
             with_closed_further(face, _closed(face, told), gains), _closed(face, wanted), atol=1e-4
         )
     # Lids that open are left alone, and so is a head that turns.
-    wide = with_given_way(face, (Opening(0.1), Opening(0.1)))
+    wide = with_given_way(face, face, (Opening(0.1), Opening(0.1)))
     assert np.array_equal(with_closed_further(face, wide, gains), wide)
     moved = face + np.float32([0.1, -0.05])
     np.testing.assert_allclose(with_closed_further(face, moved, gains), moved, atol=1e-4)

@@ -108,6 +108,7 @@ def test_a_manifest_that_is_not_json_is_named(own_bundle: Path) -> None:
         ({"sigma": np.zeros(K, np.float32)}, "sigma is not positive"),
         ({"control_directions": np.full((2, K), np.nan, np.float32)}, "not finite"),
         ({"control_moves": np.zeros((2, 140), np.float32)}, r"control_moves has shape \(2, 140\), not \(2, 136\)"),
+        ({"head_reach": np.zeros((2, 3), np.float32)}, r"head_reach has shape \(2, 3\), not \(3, 3\)"),
         ({"mean_pose_latent": np.zeros(W + 1, np.float32)}, r"mean_pose_latent has shape \(6,\), not \(5,\)"),
         ({"head_exponents": np.eye(3, dtype=np.float32)}, "head_exponents has dtype float32"),
         ({"control_names": np.array(["jawOpen", "tongueOut"])}, "is not both"),

@@ -9,7 +9,16 @@ import pytest
 from lpmm_runtime.bundle import load_bundle
 from lpmm_runtime.controls import ControlMap, head_features
 from lpmm_runtime.engine import Engine
-from training.head_calibration import FURTHER, HeadReadings, bent, calibrate, measure, response
+from training.head_calibration import (
+    FURTHER,
+    HeadReadings,
+    bent,
+    calibrate,
+    measure,
+    measure_from_turned,
+    reaching,
+    response,
+)
 from training.synth.facekit import FaceKit
 
 YAW, PITCH, ROLL = np.array([-25.0, -15, 15, 25]), np.array([-15.0, -8, 8, 15]), np.array([-20.0, 20])
@@ -87,5 +96,53 @@ def test_a_bundle_is_measured_and_kept_only_if_bending_helps(toy_run: Path, load
 
     controls, scores = calibrate(engine.bundle.rig.controls, bundle_of, loaded_toy_kit, 1, 0)
     # Whatever is bent, this engine shows the same: it did not help, and is not kept.
-    assert controls is tried[0] and controls is not tried[1]
+    for name in ("directions", "moves", "head_coefficients", "head_reach"):
+        assert np.array_equal(getattr(controls, name), getattr(engine.bundle.rig.controls, name))
+    assert not np.array_equal(tried[1].head_coefficients, controls.head_coefficients)
     assert scores["head_angle_off"] == scores["head_angle_off_before"] == pytest.approx(found.worst())
+    assert scores["turned_head_angle_off"] == scores["turned_head_angle_off_before"] > 0.0
+
+
+def test_turned_portraits_are_measured_from_where_they_start(toy_run: Path, loaded_toy_kit: FaceKit) -> None:
+    engine = Engine(load_bundle(toy_run / "bundle"), "cpu", 1)
+    table = measure_from_turned(engine, loaded_toy_kit, 1, 0)
+    assert table["headYaw"][:, :2].tolist() == [[12.0, -25.0], [12.0, 25.0], [24.0, -25.0], [24.0, 25.0]]
+    assert table["headPitch"].shape == (4, 4) and all(np.isfinite(rows).all() for rows in table.values())
+
+
+def table(yaw: list[float], pitch: list[float]) -> dict[str, np.ndarray]:
+    """Ratios of what shall be read to what is, as measured from turned portraits."""
+    rows = [(12.0, -25.0), (12.0, 25.0), (24.0, -25.0), (24.0, 25.0)]
+    nods = [(-12.0, -15.0), (-12.0, 15.0), (12.0, -15.0), (12.0, 15.0)]
+    return {
+        "headYaw": np.array([(*row, ratio, 0.0) for row, ratio in zip(rows, yaw, strict=True)]),
+        "headPitch": np.array([(*row, ratio, 0.0) for row, ratio in zip(nods, pitch, strict=True)]),
+    }
+
+
+def moved(controls: ControlMap, name: str, start: float, command: float) -> float:
+    axis = ("headYaw", "headPitch", "headRoll").index(name)
+    place = np.zeros(3)
+    place[axis] = start
+    way = np.zeros(3)
+    way[axis] = command
+    return float(controls.turned(place, way)[axis])
+
+
+def test_from_a_turned_portrait_more_is_asked_for(straight: ControlMap) -> None:
+    controls = reaching(straight, table([1.03, 1.07, 1.06, 1.14], [1.0, 0.95, 1.1, 1.15]))
+    for side in (1.0, -1.0):
+        assert side * moved(controls, "headYaw", side * 24.0, side * 25.0) == pytest.approx(25.0 * 1.14, abs=0.4)
+        assert -side * moved(controls, "headYaw", side * 24.0, side * -25.0) == pytest.approx(25.0 * 1.06, abs=0.4)
+        assert side * moved(controls, "headYaw", 0.0, side * 25.0) == pytest.approx(25.0, abs=1e-3)
+    assert moved(controls, "headPitch", 12.0, 15.0) == pytest.approx(15.0 * 1.12, abs=0.6)
+    assert moved(controls, "headPitch", -12.0, 15.0) < 15.0
+    assert moved(controls, "headRoll", 15.0, 20.0) == pytest.approx(20.0, abs=1e-3)
+
+
+def test_sliders_stay_steady_from_any_start(straight: ControlMap) -> None:
+    controls = reaching(straight, table([0.2, 3.0, 0.1, 9.0], [1.0, 1.0, 1.0, 1.0]))
+    for start in (-60.0, -24.0, 0.0, 24.0, 60.0):
+        turns = [moved(controls, "headYaw", start, command) for command in np.linspace(-30.0, 30.0, 61)]
+        assert turns[30] == pytest.approx(0.0, abs=1e-6)
+        assert max(turns) < 30.0 * 1.4 + 1e-3 and min(turns) > -30.0 * 1.4 - 1e-3
