@@ -109,7 +109,8 @@ def split_onto_controls(rig: RigModel, base: Array, offsets: Array) -> dict[str,
     Head angles are those that the params show; the other controls are fitted within their range, by least squares
     on the landmarks.
     """
-    angles = rig.controls.head_angles(base + offsets) - rig.controls.head_angles(base)
+    start = rig.controls.head_angles(base)
+    angles = rig.controls.commanded(start, rig.controls.head_angles(base + offsets) - start)
     limits = {control.name: (control.minimum, control.maximum) for control in rig.control_list}
     channels: dict[str, Array] = {}
     for column, name in enumerate(HEAD_CONTROLS):

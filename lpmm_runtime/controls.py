@@ -20,6 +20,8 @@ HEAD_CONTROLS = ("headYaw", "headPitch", "headRoll")
 UNIT = 30.0
 # Heads that start further turned were not measured; multiples beyond these are a broken bundle's.
 _FURTHEST, _LEAST, _MOST = 1.2, 0.7, 1.4
+# A multiple hardly depends on the command: so few steps find one.
+_STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,20 @@ class ControlMap:
 
     def turned(self, start: NDArray[np.floating], angles: NDArray[np.floating]) -> Array:
         """Return what turning a head by `angles` [3] from its `start` [3], degrees, adds to the params [k]."""
+        told = np.asarray(angles, np.float64) * self._multiple(start, angles)
+        return np.asarray(self.head(start + told) - self.head(start), np.float32)
+
+    def commanded(self, start: NDArray[np.floating], told: NDArray[np.floating]) -> Array:
+        """Return the commands [..., 3] that turn the landmarks by angles [..., 3] from a `start` [3], degrees."""
+        commands = np.asarray(told, np.float64)
+        for _ in range(_STEPS):
+            commands = told / self._multiple(start, commands)
+        return commands.astype(np.float32)
+
+    def _multiple(self, start: NDArray[np.floating], angles: NDArray[np.floating]) -> NDArray[np.float64]:
         first, then = (np.clip(np.asarray(way, np.float64) / UNIT, -_FURTHEST, _FURTHEST) for way in (start, angles))
         reach = self.head_reach.astype(np.float64).T
-        multiple = 1.0 + reach[0] * np.abs(first) + reach[1] * first + reach[2] * first * then
-        told = np.asarray(angles, np.float64) * np.clip(multiple, _LEAST, _MOST)
-        return np.asarray(self.head(start + told) - self.head(start), np.float32)
+        return np.clip(1.0 + reach[0] * np.abs(first) + reach[1] * first + reach[2] * first * then, _LEAST, _MOST)
 
     def head_angles(self, params: NDArray[np.floating]) -> Array:
         """Return the head angles [..., 3] (yaw, pitch, roll; degrees) that params [..., k] show."""

@@ -32,8 +32,9 @@ _FROM_THERE = {"headYaw": (-25.0, 25.0), "headPitch": (-15.0, 15.0)}
 # Yaw and roll to one side are the other's mirror image.
 _MIRRORED = ("headYaw", "headRoll")
 # Frames of nods that read right to the LP-regressor read shorter than true ones to mediapipe's mesh where they look
-# down, by a seventh, and hardly where they look up: so much further than the former asks go nods below 0 and above.
-FURTHER = {"headPitch": (1.2, 1.05)}
+# down, by a seventh, and on photographs where they look up, by an eighth: so much further than the former asks go nods
+# below 0 and above.
+FURTHER = {"headPitch": (1.2, 1.12)}
 # A ratio beyond these is a broken model's, not one to be made up for.
 _LEAST, _MOST = 0.6, 1.6
 # Where the bent map is fitted, degrees.

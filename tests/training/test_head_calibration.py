@@ -146,3 +146,11 @@ def test_sliders_stay_steady_from_any_start(straight: ControlMap) -> None:
         turns = [moved(controls, "headYaw", start, command) for command in np.linspace(-30.0, 30.0, 61)]
         assert turns[30] == pytest.approx(0.0, abs=1e-6)
         assert max(turns) < 30.0 * 1.4 + 1e-3 and min(turns) > -30.0 * 1.4 - 1e-3
+
+
+def test_commands_are_found_again(straight: ControlMap) -> None:
+    controls = reaching(straight, table([1.03, 1.07, 1.06, 1.14], [1.0, 0.95, 1.1, 1.15]))
+    start = np.array([20.0, -8.0, 5.0])
+    commands = np.array([[25.0, 10.0, 0.0], [-18.0, -6.0, 12.0], [0.0, 0.0, 0.0]])
+    told = np.stack([controls.turned(start, command)[:3] for command in commands])
+    assert controls.commanded(start, told) == pytest.approx(commands, abs=0.02)
