@@ -37,17 +37,8 @@ _ANYTHING = 0.02
 _EDGE, _NECK = 0.1, (1.0, 1.3)
 # What of either portrait is no head is not compared.
 _HEAD = (0.5, 0.9)
-# Landmarks that a blink or a word moves say nothing about where a head is.
-_STEADY = [
-    *range(landmarks68.COUNT)[:37],
-    39,
-    42,
-    45,
-    48,
-    51,
-    54,
-    57,
-]
+# Landmarks of lids and lips move most by what a face says, and least by the head: only their corners and middles count.
+_STEADY = [*range(37), 39, 42, 45, 48, 51, 54, 57]
 # Over this share of the side what is left of landmarks' differences fades, on a raster of so many places.
 _NEAR, _COARSE = 0.12, 16
 # Colours that are drawn out say something of the light there: the rest of this.
@@ -107,7 +98,7 @@ def far_side(flow: Array, alpha: Array, source: Array, face: Array) -> FarSide:
     Args:
         alpha: [m, m], the frame's matte; source, face: [68, 2], the portrait's landmarks and the frame's, unit square.
     """
-    shown = _shown(flow)
+    shown = _shown(_place(flow))
     place = (np.arange(_SIDE, dtype=np.float32) + np.float32(0.5)) / np.float32(_SIDE)
     edge = ramp(np.minimum(place, 1.0 - place), 0.0, _EDGE)
     left, right = (face[corner] for corner in landmarks68.OUTER_EYE_CORNERS)
@@ -133,7 +124,8 @@ def mirrored_share(side: FarSide, flow: Array, photo: Array | None) -> Array:
         side: `far_side` of the portrait; flow: [m, m, 2], from the frame to the mirrored portrait, in sides; photo:
             [n, n], 0 where that is beyond the photo, or None.
     """
-    theirs = np.maximum(_shown(flow), np.float32(1e-3))
+    place = _place(flow)
+    theirs = np.maximum(_shown(place), np.float32(1e-3))
     share = side.wanted * ramp(np.log(theirs / np.maximum(side.shown, np.float32(0.02))), *np.log(_MORE))
     # Beside what is drawn out the portrait shows what its turn has hidden: the head ends where the mirrored one does.
     outward = share if side.right else share[:, ::-1]
@@ -141,16 +133,18 @@ def mirrored_share(side: FarSide, flow: Array, photo: Array | None) -> Array:
     outward = outward if side.right else outward[:, ::-1]
     share = np.maximum(share, outward * side.within * ramp(theirs, *_ENOUGH))
     if photo is not None:
-        coarse = cv2.resize(flow, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-        place = cv2.add(coarse * np.float32(_SIDE), pixels(_SIDE))
         known = cv2.resize(photo, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
         share = share * ramp(_looked_up(known, place), 0.5, 1.0)
     return np.asarray(cv2.GaussianBlur(share, (0, 0), _SOFT), np.float32)
 
 
-def _shown(flow: Array) -> Array:
+def _place(flow: Array) -> Array:
+    """Return where a flow [m, m, 2], in sides, leads, in pixels of 64: [64, 64, 2]."""
     coarse = cv2.resize(flow, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    place = cv2.add(coarse * np.float32(_SIDE), pixels(_SIDE))
+    return np.asarray(cv2.add(coarse * np.float32(_SIDE), pixels(_SIDE)), np.float32)
+
+
+def _shown(place: Array) -> Array:
     return smallest_stretch(cv2.GaussianBlur(place, (0, 0), _WAVERS))
 
 

@@ -150,11 +150,12 @@ class PortraitFlowBackbone:
             alpha=np.ascontiguousarray(within_crop(wide_alpha)),
             light=_lit(maps.light, moving),
         )
-        # Side by side: one head is drawn on one core while the networks say the other on the next.
-        waiting = self._beside.submit(self._mirrored_head, identity, canvas, pose_latent, maps, points, target)
+        waiting = None
+        if identity.mirrored is not None and turns_back(identity.landmarks, target):
+            # Side by side: one head is drawn on one core while the networks say the other on the next.
+            waiting = self._beside.submit(self._mirrored_head, identity, canvas, pose_latent, maps, points, target)
         drawn = draw_head(canvas, identity.landmarks, target, irises, maps)
-        other = waiting.result()
-        if other is not None:
+        if waiting is not None and (other := waiting.result()) is not None:
             drawn = with_mirrored(drawn, *other)
         frame = compose(canvas, drawn, maps.light)
         return frame, strips_beyond(canvas.wide, wide_flow, wide_alpha, maps.light) if beyond else ()
@@ -182,7 +183,7 @@ class PortraitFlowBackbone:
                 frame's.
         """
         mirror = identity.mirrored
-        if mirror is None or canvas.mirrored is None or not turns_back(identity.landmarks, target):
+        if mirror is None or canvas.mirrored is None:
             return None
         side = far_side(maps.flow, maps.alpha, identity.landmarks, target)
         if not side.any:

@@ -183,11 +183,15 @@ def test_it_does_not_where_the_head_turns_further_or_keeps_still(engine: Engine,
         np.testing.assert_array_equal(frame_of(engine, turned, values), frame_of(engine, alone(turned), values))
 
 
+def bends(engine: Engine, character: Character) -> np.ndarray:
+    """How unsteadily frames change along an even turn back, frame by frame."""
+    frames = np.stack([frame_of(engine, character, {"headYaw": yaw})[..., :3] for yaw in np.linspace(0.0, -25.0, 26)])
+    return np.abs(frames[2:] - 2 * frames[1:-1] + frames[:-2]).mean(axis=(1, 2, 3))
+
+
 def test_it_comes_in_smoothly(engine: Engine, turned: Character) -> None:
-    frames = np.stack([frame_of(engine, turned, {"headYaw": yaw})[..., :3] for yaw in np.linspace(0.0, -25.0, 26)])
-    bend = np.abs(frames[2:] - 2 * frames[1:-1] + frames[:-2]).mean(axis=(1, 2, 3))
-    step = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
-    assert bend.max() < 1.2 * step.max() and bend[1:].max() < 2.5 * np.median(bend)
+    # Whole at once, half way, it would be 1.33 times as unsteady there as the portrait alone.
+    assert (bends(engine, turned) / bends(engine, alone(turned))).max() < 1.2
 
 
 def test_a_portrait_from_the_front_needs_none(engine: Engine) -> None:
