@@ -22,19 +22,20 @@ _SHOWS = 0.02
 # So much of the gap between landmarks of inner lips may be lip, which is not as dark as a mouth; of a wider one the
 # tongue is seen.
 _MOST_CUT, _DARKER, _TONGUE_SHOWS, _CUT_SEEN = 0.6, 0.55, 0.2, 0.008
-# A mouth as open as that shows its inside, which may be stretched so many times.
-_OPEN, _STRETCHED = (0.12, 0.22), (1.4, 2.2)
+# A mouth as open as that shows its inside, which may be stretched so many times; one as wide open as the last shows
+# all of it, and no mouth opens so far that it were stretched too much.
+_OPEN, _STRETCHED, _WIDE_OPEN = (0.12, 0.22), (1.4, 2.2), (0.25, 0.35)
 _DARK = np.array([0.17, 0.07, 0.065], np.float32)
 _TONGUE = np.array([0.55, 0.25, 0.24], np.float32)
 _TEETH = np.array([0.93, 0.88, 0.80], np.float32)
 # As wide is the shade between two of a portrait's teeth at most.
 _SHADE = 0.05
 # The shade within a mouth is red.
-_FROM_WITHIN = np.array([0.35, 0.14, 0.10], np.float32)
+_FROM_WITHIN = np.array([0.30, 0.17, 0.12], np.float32)
 # Where the incisors end below the upper lip of a mouth at rest, and how far the arch reaches to either side.
-_INCISORS, _ARCH = 0.042, 0.30
+_INCISORS, _ARCH = 0.042, 0.36
 # Borders between teeth from the middle outwards; the further ones are seen from the side.
-_BORDERS = np.array([0.0, 0.088, 0.158, 0.222, 0.268, 0.300], np.float32)
+_BORDERS = np.array([0.0, 0.088, 0.158, 0.222, 0.268, 0.300, 0.327, 0.350], np.float32)
 # An arch is a parabola: how far back a tooth is, of its place to the side squared. A nose's tip is so far before the
 # eyes, and a turn is believed up to a tangent.
 _ARCH_DEPTH, _NOSE_REACH, _STEEPEST = 2.6, 0.4, 1.2
@@ -71,9 +72,11 @@ _OUTER = tuple(range(48, 60))
 # perspective it is a fixed sum, here that of an average head. On 14 people it is right to within 0.7 % of the
 # interocular distance in turns, nods and expressions; the nose's base alone is 5 % off, the upper lip 6.
 _SKULL = {36: 0.415, 39: 0.149, 42: 0.149, 45: 0.415, 27: -1.192, 30: -0.168, 33: 1.232}
-# Above what a portrait shows of its teeth they go on as they begin below the lip's shade, then comes gum.
-_LIPS_SHADE, _GUM_FROM, _GUM, _HIDDEN = 0.012, 0.06, 0.075, 0.1
-_GUM_COLOUR = np.array([0.72, 0.42, 0.40], np.float32)
+# Above what a portrait shows of its teeth they go on as they begin below the lip's shade, up to the height of a tooth,
+# but at least so far, then comes gum. Its line is as level as this wide a stretch of the teeth's edges, and so soft.
+_LIPS_SHADE, _TOOTH, _LEAST_HIDDEN, _LEVEL, _GUM_SOFT, _HIDDEN = 0.012, 0.105, 0.02, 0.15, 0.012, 0.1
+# Gums are about as bright, and as pink, as lips are.
+_GUM_COLOUR, _GUM_AS_LIPS = np.array([0.72, 0.42, 0.40], np.float32), 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +87,11 @@ class PortraitMouth:
         inside: [s, s] in [0, 1], what of the mouth's inside the portrait shows.
         teeth: [s, s] in [0, 1], its teeth; teeth_colour: [3], theirs, or what teeth would be in its light.
         light: [3], how bright white is in its light.
+        gums: [3], their colour in its light.
         grey: whether the portrait has no colours.
         lip: [3], how far above its landmarks 67, 66 and 65 the lower lip begins, in interocular distances: a reader of
             landmarks cuts into lips that shine.
-        begin: [s], the row in which each column's teeth begin, −inf where it has none.
+        begin: [s], the row in which each column's teeth begin, −inf where it has none; gum: [s], where their gum does.
         ends: [2, 3], of its teeth at the picture's left and right: where they end along the eyes' line and how far
             below the upper lip's inner edge, in interocular distances, and how bright they are there beside
             `teeth_colour`.
@@ -99,9 +103,11 @@ class PortraitMouth:
     teeth: Array
     teeth_colour: Array
     light: Array
+    gums: Array
     grey: bool
     lip: Array
     begin: Array
+    gum: Array
     ends: Array
     rows: Array
 
@@ -116,14 +122,17 @@ def portrait_mouth(crop: Array, landmarks: Array) -> PortraitMouth:
     lips = _lip_colours(crop, inside, landmarks)
     teeth = _teeth(crop, inside, landmarks, lips)
     colour = _teeth_colour(crop, teeth, light, grey)
+    gums = light * _neutral(_GUM_COLOUR, grey)
+    if len(lips):
+        gums = (gums + _GUM_AS_LIPS * (np.median(lips, axis=0) - gums)).astype(np.float32)
     lip = _lower_lip(crop, teeth, landmarks, lips)
     if lip.max() > _CUT_SEEN:
         put = _with_lower_lip(landmarks, lip)
         band = np.concatenate([_smooth(put[list(_LOWER_INNER)]), landmarks[[48, 59, 58, 57, 56, 55, 54]]])
         inside = inside * (1.0 - _filled(band * np.float32(size), (slice(0, size), slice(0, size))))
-    begin = _beginnings(teeth, _interocular(landmarks) * size)
+    begin, gum = _beginnings(teeth, _interocular(landmarks) * size)
     ends = _ends(crop, teeth, colour, landmarks)
-    return PortraitMouth(inside, teeth, colour, light, grey, lip, begin, ends, _rows(teeth, landmarks, lip))
+    return PortraitMouth(inside, teeth, colour, light, gums, grey, lip, begin, gum, ends, _rows(teeth, landmarks, lip))
 
 
 def _lip_colours(crop: Array, inside: Array, landmarks: Array) -> Array:
@@ -281,6 +290,7 @@ def draw_mouth(
     strength = float(np.clip((grown - _GROWN_FROM) / (_GROWN_FULL - _GROWN_FROM), 0.0, 1.0))
     # The inside of a mouth that is open is better than any that is drawn, until it is stretched too far.
     stretched = _step(np.float32(after / max(before, 1e-6)), *_STRETCHED)
+    stretched *= 1.0 - float(_step(np.float32(before), *_WIDE_OPEN))
     strength *= 1.0 - float(_step(np.float32(before), *_OPEN) * (1.0 - stretched))
     if strength == 0.0 or unit < 4.0:
         return
@@ -401,9 +411,8 @@ def _with_lower_teeth(result: Array, mouth: PortraitMouth, teeth: _Teeth, unit: 
     lit *= 1.0 - 0.2 * _between(place / _LOWER_SIZE, _BORDERS, unit * _LOWER_SIZE)
     # Their edges are thin, and where they enter the lip it shades them.
     lit *= (0.8 + 0.2 * _step(under, 0.0, 0.02)) * (1.0 - 0.5 * _step(teeth.below - teeth.lip, -0.01, 0.025))
-    gum = 0.8 * mouth.light * _neutral(_GUM_COLOUR, mouth.grey)
     colour = _lit(mouth.teeth_colour, lit, _neutral(_FROM_WITHIN, mouth.grey))
-    return _over(result, _over(colour, gum, _step(under, *_LOWER_GUM)), cover)
+    return _over(result, _over(colour, 0.8 * mouth.gums, _step(under, *_LOWER_GUM)), cover)
 
 
 def _with_upper_teeth(result: Array, mouth: PortraitMouth, teeth: _Teeth, unit: float) -> Array:
@@ -417,21 +426,32 @@ def _with_upper_teeth(result: Array, mouth: PortraitMouth, teeth: _Teeth, unit: 
     lit *= 0.76 + 0.24 * _step(teeth.below, -0.06, 0.03)
     has_own = float(_step(np.float32(mouth.teeth.sum() / unit**2), 0.004, 0.01))
     cover = on_arch * _step(edge - teeth.below, -soft, soft) * (1.0 - has_own)
-    result = _over(result, _lit(mouth.teeth_colour, lit, from_within), cover)
+    scale = 1.0 if not has_own else teeth.taller
+
+    def row(bright: float, edge: Array) -> Array:
+        """Return teeth [h, w, 3] that end at `edge`, and above them their gum."""
+        colour = _lit(mouth.teeth_colour, np.minimum(bright * lit, 1.0), from_within)
+        # It comes down between teeth.
+        gum = _step(edge + 2.0 * scallop * _into_the_dark(along, _ARCH) - scale * _TOOTH - teeth.below, 0.0, _GUM_SOFT)
+        return _over(colour, np.minimum(bright * lit, 1.0)[..., None] * mouth.gums, gum)
+
+    result = _over(result, row(1.0, edge), cover)
     if not has_own:
         return result
     # Below and beside its own, where its lips hid them, they go on.
     own_edge = teeth.upper - 0.16 * along**2 - scallop
     inner = has_own * on_arch * _step(own_edge - teeth.below, -soft, soft)
-    outer = []
+    outer: list[tuple[float, Array, Array]] = []
     for side, (end, bottom, bright) in zip((-1.0, 1.0), mouth.ends, strict=True):
         beyond = _step(side * (teeth.aside - np.float32(teeth.cosine * end)), -0.01, 0.01)
         inner = inner * (1.0 - beyond)
         # Back teeth end in a straighter row than incisors.
         last = edge + 0.6 * scallop + teeth.taller * bottom - (_INCISORS - 0.16 * end**2)
-        outer.append((bright, has_own * on_arch * beyond * _step(last - teeth.below, -soft, soft)))
-    for bright, cover in ((1.0, inner), *outer):
-        result = _over(result, _lit(mouth.teeth_colour, bright * lit, from_within), cover)
+        # As bright as they end, and from there on into the dark.
+        bright = float(bright / _into_the_dark(np.atleast_1d(end), _ARCH)[0])
+        outer.append((bright, last, has_own * on_arch * beyond * _step(last - teeth.below, -soft, soft)))
+    for bright, last, cover in ((1.0, own_edge, inner), *outer):
+        result = _over(result, row(bright, last), cover)
     return result
 
 
@@ -474,12 +494,12 @@ def _own_teeth(
     from_x = (lip[0] + along * axis_old[0] + across * down_old[0] - 0.5).astype(np.float32)
     from_y = (lip[1] + along * axis_old[1] + across * down_old[1] - 0.5).astype(np.float32)
     # What the lip hid of them goes on as they begin.
-    begin = mouth.begin[np.clip(np.rint(from_x), 0, len(crop) - 1).astype(np.int32)]
-    hidden = begin - from_y
-    from_y = np.where((hidden > 0.0) & (hidden < _HIDDEN * width_old), begin, from_y)
+    column = np.clip(np.rint(from_x), 0, len(crop) - 1).astype(np.int32)
+    hidden = mouth.begin[column] - from_y
+    gum = _step((mouth.gum[column] - from_y) / np.float32(width_old), 0.0, _GUM_SOFT)
+    from_y = np.where((hidden > 0.0) & (hidden < _HIDDEN * width_old), mouth.begin[column], from_y)
     teeth = cv2.remap(crop, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    gum = _step(hidden / np.float32(width_old), _GUM_FROM, _GUM)
-    teeth = _over(teeth, mouth.light * _neutral(_GUM_COLOUR, mouth.grey), gum)
+    teeth = _over(teeth, mouth.gums, gum)
     cover = cv2.remap(mouth.teeth, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return teeth, cover
 
@@ -521,12 +541,21 @@ def _rows(teeth: Array, landmarks: Array, lip: Array) -> Array:
     return np.array([upper, lower], np.float32)
 
 
-def _beginnings(teeth: Array, unit: float) -> Array:
-    """Return the row [s] at which a column's teeth [s, s] begin, below the lip's shade; −inf where it has none."""
+def _beginnings(teeth: Array, unit: float) -> tuple[Array, Array]:
+    """Return the rows [s] at which a column's teeth [s, s] begin, below the lip's shade, and their gum does.
+
+    They are −inf where it has no teeth.
+    """
     seen = teeth > 0.5
+    has = seen.any(axis=0)
     first, last = seen.argmax(axis=0), len(teeth) - 1 - seen[::-1].argmax(axis=0)
     rows = np.minimum(first + _LIPS_SHADE * unit, 0.5 * (first + last))
-    return np.where(seen.any(axis=0), rows, -np.inf).astype(np.float32)
+    width = 2 * max(1, round(0.5 * _LEVEL * unit)) + 1
+    share = cv2.blur(has.astype(np.float32)[None], (width, 1))[0]
+    edge = cv2.blur(np.where(has, last, 0).astype(np.float32)[None], (width, 1))[0] / np.maximum(share, 1e-3)
+    gum = np.minimum(edge - _TOOTH * unit, rows - _LEAST_HIDDEN * unit)
+    begin, gums = (np.where(has, which, -np.inf).astype(np.float32) for which in (rows, gum))
+    return begin, gums
 
 
 def _frame(x: Array, y: Array, origin: Array, axis: Array, unit: float) -> tuple[Array, Array]:
