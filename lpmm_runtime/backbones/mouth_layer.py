@@ -25,7 +25,7 @@ _MOST_CUT, _DARKER, _TONGUE_SHOWS, _CUT_SEEN = 0.6, 0.55, 0.2, 0.008
 # A mouth as open as that shows its inside, which may be stretched so many times; one as wide open as the last shows
 # all of it, and no mouth opens so far that it were stretched too much.
 _OPEN, _STRETCHED, _WIDE_OPEN = (0.12, 0.22), (1.4, 2.2), (0.25, 0.35)
-_DARK = np.array([0.17, 0.07, 0.065], np.float32)
+_DARK = np.array([0.06, 0.026, 0.024], np.float32)
 _TONGUE = np.array([0.55, 0.25, 0.24], np.float32)
 _TEETH = np.array([0.93, 0.88, 0.80], np.float32)
 # As wide is the shade between two of a portrait's teeth at most.
