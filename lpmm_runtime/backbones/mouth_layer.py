@@ -17,8 +17,9 @@ Patch = tuple[slice, slice]
 
 # An inner-lip gap that grows by less than the first shows no more of the mouth.
 _GROWN_FROM, _GROWN_FULL = 0.01, 0.035
-# A portrait's lips that are nearer to each other show nothing of its mouth.
-_SHOWS = 0.02
+# A portrait's lips that are nearer to each other show nothing of its mouth, and no teeth until the second: what is
+# bright there is a shine on lips. The same of what is hardly paler than they are.
+_SHOWS, _TEETH_SHOW, _PALER = 0.02, (0.045, 0.06), (0.045, 0.075)
 # So much of the gap between landmarks of inner lips may be lip, which is not as dark as a mouth; of a wider one the
 # tongue is seen.
 _MOST_CUT, _DARKER, _TONGUE_SHOWS, _CUT_SEEN = 0.6, 0.55, 0.2, 0.008
@@ -257,7 +258,8 @@ def _teeth(crop: Array, inside: Array, landmarks: Array, lips: Array) -> Array:
     seen = paleness[(inside > 0.5) & (bright > 0.5)]
     apart = 0.5 * float(np.quantile(seen, 0.8)) if len(seen) else 0.0
     pale = _step(paleness, max(-0.02, 0.7 * apart), max(0.05, 1.3 * apart))
-    if float(lip.max() - lip.min()) < 0.02:
+    coloured = float(lip.max() - lip.min()) >= 0.02
+    if not coloured:
         pale = _step(crop.mean(axis=-1) / max(float(lip.mean()), 0.02), 1.0, 1.25)
     teeth = inside * bright * pale
     # What is below the first row is a shine on the lower lip, or teeth that do not move with the skull.
@@ -268,7 +270,12 @@ def _teeth(crop: Array, inside: Array, landmarks: Array, lips: Array) -> Array:
     whole = cv2.morphologyEx(teeth, cv2.MORPH_CLOSE, np.ones((width, 2 * width), np.uint8))
     teeth = cv2.max(teeth, cv2.min(whole, inside))
     teeth = cv2.GaussianBlur(teeth, (0, 0), max(0.6, 0.004 * size))
-    enough = float(_step(np.float32(teeth.sum() / (_interocular(landmarks) * size) ** 2), 0.004, 0.012))
+    unit = _interocular(landmarks)
+    enough = float(_step(np.float32(teeth.sum() / (unit * size) ** 2), 0.008, 0.016))
+    enough *= float(_step(np.float32(_gap(landmarks) / unit), *_TEETH_SHOW))
+    found = paleness[teeth > 0.5]
+    if coloured and len(found):
+        enough *= float(_step(np.float32(np.median(found)), *_PALER))
     return np.asarray(enough * np.clip(1.6 * teeth, 0.0, 1.0), np.float32)
 
 

@@ -168,6 +168,24 @@ def test_an_upper_lip_that_rises_leaves_the_teeth_where_they_are_and_bares_more_
         assert red > 1.3 * green and red > 1.3 * blue and red > 0.3
 
 
+def test_a_shine_on_lips_is_no_tooth() -> None:
+    gap = 0.03
+    shining = portrait(gap)
+    filled(shining, inner_lips(face(gap)), tuple(float(1.15 * part + 0.01) for part in LIP))
+    assert portrait_mouth(portrait(gap), face(gap)).teeth.max() > 0.9
+    assert portrait_mouth(shining, face(gap)).teeth.max() < 0.05
+    # Lips that hardly part show none, however bright it is there.
+    assert portrait_mouth(portrait(0.012), face(0.012)).teeth.max() < 0.05
+
+
+def test_a_mouth_that_is_wide_open_keeps_its_own_inside() -> None:
+    picture = portrait(0.16)
+    filled(picture, inner_lips(face(0.16)), (0.4, 0.1, 0.2))
+    head = np.full_like(picture, LIP)
+    draw_mouth(head, picture, portrait_mouth(picture, face(0.16)), face(0.16), face(0.3))
+    assert np.array_equal(head, np.full_like(picture, LIP))
+
+
 def test_the_upper_teeth_move_as_a_rigid_head_takes_them() -> None:
     places = np.array([TEETH_PLACE, *(HEAD_PLACES[point] for point in _SKULL)])
     for yaw, pitch, roll in ((25, 0, 0), (-25, 10, 0), (0, 15, 0), (0, -15, 12), (0, 0, 20)):
