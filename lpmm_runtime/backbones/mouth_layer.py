@@ -35,6 +35,9 @@ _SHADE = 0.05
 _FROM_WITHIN = np.array([0.30, 0.17, 0.12], np.float32)
 # Where the incisors end below the upper lip of a mouth at rest, and how far the arch reaches to either side.
 _INCISORS, _ARCH = 0.042, 0.36
+# How much higher upper teeth at the sides end than those in the middle, of their place squared, and by how much more at
+# most where a portrait shows it.
+_ROW_BEND, _STEEPER = 0.16, 0.05
 # Borders between teeth from the middle outwards; the further ones are seen from the side.
 _BORDERS = np.array([0.0, 0.088, 0.158, 0.222, 0.268, 0.300, 0.327, 0.350], np.float32)
 # An arch is a parabola: how far back a tooth is, of its place to the side squared. A nose's tip is so far before the
@@ -427,7 +430,7 @@ def _with_upper_teeth(result: Array, mouth: PortraitMouth, teeth: _Teeth, unit: 
     along, soft = teeth.along, teeth.soft
     from_within = _neutral(_FROM_WITHIN, mouth.grey)
     scallop = 0.004 * np.cos(2.0 * np.pi * _tooth_phase(along))
-    edge = _INCISORS - 0.16 * along**2 - scallop
+    edge = _INCISORS - _ROW_BEND * along**2 - scallop
     on_arch = teeth.seen * _step(_ARCH - np.abs(along), 0.0, 0.02)
     lit = _into_the_dark(along, _ARCH) * (1.0 - 0.12 * _between(along, _BORDERS, unit))
     lit *= 0.76 + 0.24 * _step(teeth.below, -0.06, 0.03)
@@ -435,30 +438,36 @@ def _with_upper_teeth(result: Array, mouth: PortraitMouth, teeth: _Teeth, unit: 
     cover = on_arch * _step(edge - teeth.below, -soft, soft) * (1.0 - has_own)
     scale = 1.0 if not has_own else teeth.taller
 
-    def row(bright: float, edge: Array) -> Array:
+    def row(lit: Array, edge: Array) -> Array:
         """Return teeth [h, w, 3] that end at `edge`, and above them their gum."""
-        colour = _lit(mouth.teeth_colour, np.minimum(bright * lit, 1.0), from_within)
+        colour = _lit(mouth.teeth_colour, lit, from_within)
         # It comes down between teeth.
         gum = _step(edge + 2.0 * scallop * _into_the_dark(along, _ARCH) - scale * _TOOTH - teeth.below, 0.0, _GUM_SOFT)
-        return _over(colour, np.minimum(bright * lit, 1.0)[..., None] * mouth.gums, gum)
+        return _over(colour, lit[..., None] * mouth.gums, gum)
 
-    result = _over(result, row(1.0, edge), cover)
+    result = _over(result, row(lit, edge), cover)
     if not has_own:
         return result
-    # Below and beside its own, where its lips hid them, they go on.
-    own_edge = teeth.upper - 0.16 * along**2 - scallop
-    inner = has_own * on_arch * _step(own_edge - teeth.below, -soft, soft)
-    outer: list[tuple[float, Array, Array]] = []
+    # Below and beside its own, where its lips hid them, they go on: from where the middle ends to where the sides do.
+    own_edge = np.empty_like(along)
+    inner = has_own * on_arch
+    outer: list[tuple[Array, Array, Array]] = []
     for side, (end, bottom, bright) in zip((-1.0, 1.0), mouth.ends, strict=True):
+        bend = _ROW_BEND * end**2
+        below = float(np.clip(teeth.taller * bottom, teeth.upper - bend - _STEEPER, teeth.upper - bend))
+        bent = teeth.upper - (teeth.upper - below) * np.minimum(np.abs(along) / max(end, _MIDDLE), 1.0) ** 2
+        own_edge = np.where(side * along >= 0.0, bent, own_edge)
         beyond = _step(side * (teeth.aside - np.float32(teeth.cosine * end)), -0.01, 0.01)
         inner = inner * (1.0 - beyond)
         # Back teeth end in a straighter row than incisors.
-        last = edge + 0.6 * scallop + teeth.taller * bottom - (_INCISORS - 0.16 * end**2)
+        last = below + np.minimum(bend - _ROW_BEND * along**2, 0.0) - 0.4 * scallop
         # As bright as they end, and from there on into the dark.
-        bright = float(bright / _into_the_dark(np.atleast_1d(end), _ARCH)[0])
-        outer.append((bright, last, has_own * on_arch * beyond * _step(last - teeth.below, -soft, soft)))
-    for bright, last, cover in ((1.0, own_edge, inner), *outer):
-        result = _over(result, row(bright, last), cover)
+        shown = bright * np.minimum(lit / _into_the_dark(np.atleast_1d(end), _ARCH)[0], 1.0)
+        outer.append((shown, last, has_own * on_arch * beyond * _step(last - teeth.below, -soft, soft)))
+    own_edge = own_edge - scallop
+    inner = inner * _step(own_edge - teeth.below, -soft, soft)
+    for shown, last, cover in ((lit, own_edge, inner), *outer):
+        result = _over(result, row(shown, last), cover)
     return result
 
 
