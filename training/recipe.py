@@ -32,7 +32,7 @@ class Recipe:
     slider_people: int = 6000
     calibration_people: int = 16
     face_size: int = 240
-    regressor_size: int = 192
+    regressor_size: int = 224
     encoder_size: int = 128
     coarse_size: int = 96
     reader_width: float = 0.5

@@ -155,6 +155,29 @@ def test_a_smile_is_wider_than_a_mouth_at_rest_and_leaves_its_middle(loaded_toy_
     assert abs(lifted[66]) < 0.2 * np.linalg.norm(posed[48] - rest[48])
 
 
+def test_lips_follow_a_corner_that_is_pulled(loaded_toy_kit: FaceKit) -> None:
+    frame = CanonicalFrame(LandmarkSampler(loaded_toy_kit))
+    rest = frame.points(Motion())
+
+    def moved(target: str) -> np.ndarray:
+        return frame.points(Motion(targets={target: 1.0})) - rest
+
+    aside, up = moved("mouth-left-aside"), moved("mouth-left-up")
+    corner, beside, middle = 54, [53, 55], [51, 57, 62, 66]
+    assert aside[corner, 0] > 0.01 and up[corner, 1] < -0.01
+    for point in beside:
+        assert 0.2 * aside[corner, 0] < aside[point, 0] < aside[corner, 0]
+        assert 0.05 * up[corner, 1] > up[point, 1] > up[corner, 1]
+    assert np.abs(aside[middle, 0]).max() < 0.02 * aside[corner, 0]
+    assert np.abs(up[middle]).max() < 0.02 * np.abs(up[corner, 1])
+    # Lips that are drawn aside get thinner, and do not part.
+    assert aside[52, 1] > 0.0 > aside[56, 1]
+    assert abs(aside[66, 1] - aside[62, 1]) < 0.02 * aside[corner, 0]
+    # Nothing else moves: the other corner, the nose, the eyes, the chin.
+    still = [48, 8, *range(27, 31), *range(36, 48)]
+    assert max(np.abs(aside[still]).max(), np.abs(up[still]).max()) < 0.05 * np.abs(up[corner, 1])
+
+
 def test_train_people_never_wear_what_is_held_out(loaded_toy_kit: FaceKit) -> None:
     worn = set()
     for seed in range(60):

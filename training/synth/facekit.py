@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.synth import quaternions
+from training.synth.mouth_pulls import mouth_pulls
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -25,6 +26,7 @@ Indices = NDArray[np.int64]
 _HALVED = ("mouth-corner-puller", "mouth-retraction", "mouth-depression")
 # On either side of the middle, dm, a half fades into the other.
 _HALVES_MEET = 0.12
+_LEFT_CORNER, _LIPS_MEET = 54, (62, 66)
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,11 @@ class FaceKit:
 
         bones = tuple(meta["bones"])
         base = arrays["base_v"].astype(np.float32)
+        self.landmark_rows = _landmark_rows(marks)
         self.targets, deltas = _with_halves(
             {target["name"]: row for row, target in enumerate(meta["targets"])}, _dense_deltas(arrays, len(base)), base
         )
+        self.targets, deltas = _with_pulls(self.targets, deltas, base, self.landmark_rows)
         self.modifiers: list[dict[str, str | None]] = meta["modifiers"]
         self.asymmetries: list[str] = meta["asym"]
         self.expression_presets: dict[str, dict[str, float]] = meta["expression_presets"]
@@ -215,7 +219,6 @@ class FaceKit:
         self.uv: Array = arrays["rv_uv"].astype(np.float32)
         self.occlusion: Array = arrays.get("ao", np.ones(len(base))).astype(np.float32)
         self.proxies = {name: _proxy(name, info, arrays, len(bones)) for name, info in meta["proxies"].items()}
-        self.landmark_rows = _landmark_rows(marks)
         self._face_colours: dict[str, NDArray[np.float64]] = {}
 
     def textures(self) -> set[str]:
@@ -280,6 +283,19 @@ def _with_halves(targets: dict[str, int], deltas: Array, base: Array) -> tuple[d
             named[f"{people}{slash}{stem.replace('mouth-', f'mouth-{side}-')}"] = len(deltas) + len(rows) - 1
             rows.append((deltas[row].reshape(-1, 3) * share[:, None]).reshape(1, -1))
     return named, np.concatenate(rows).astype(np.float32)
+
+
+def _with_pulls(
+    targets: dict[str, int], deltas: Array, base: Array, rows: LandmarkRows
+) -> tuple[dict[str, int], Array]:
+    """Return targets and their deltas with `mouth_pulls`; they are the same for people of all origins."""
+    marks = (base[rows.pairs] * rows.pair_weights[..., None]).sum(axis=1)
+    fields = mouth_pulls(base, marks[_LEFT_CORNER], 0.5 * (marks[_LIPS_MEET[0]] + marks[_LIPS_MEET[1]]))
+    named = dict(targets)
+    people = {name.rpartition("/")[0] for name in targets if name.endswith(f"/{_HALVED[0]}")}
+    for number, name in enumerate(fields):
+        named |= {f"{origin}/{name}": len(deltas) + number for origin in sorted(people)}
+    return named, np.concatenate([deltas, np.stack(list(fields.values())).reshape(len(fields), -1)]).astype(np.float32)
 
 
 def _joint_rows(arrays: Mapping[str, NDArray], bones: int, vertices: int) -> Array:

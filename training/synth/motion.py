@@ -63,22 +63,26 @@ CONTROL_POSES: dict[str, ControlPose] = {
     ),
     "jawLeft": ControlPose(units={"ChinLeft": 1.0}),
     "jawRight": ControlPose(units={"ChinRight": 1.0}),
-    # The rig's bones at the corners take the middle of both lips up with them, to the nose: a smile pulled by them is
-    # hardly wider than a mouth at rest. Its targets move the corners.
+    # The rig's bones at the corners take the middle of both lips up with them, to the nose; its targets move the
+    # corners and nothing else, and leave a thin, curled line. Lips stretch; the targets add the folds of the cheek.
     "mouthSmileLeft": ControlPose(
-        units={"LeftCheekUp": 0.4}, targets={"mouth-left-corner-puller": 0.85, "mouth-left-retraction": 0.6}
+        units={"LeftCheekUp": 0.5},
+        targets={"mouth-left-aside": 0.65, "mouth-left-up": 0.5, "mouth-left-corner-puller": 0.35},
     ),
     "mouthSmileRight": ControlPose(
-        units={"RightCheekUp": 0.4}, targets={"mouth-right-corner-puller": 0.85, "mouth-right-retraction": 0.6}
+        units={"RightCheekUp": 0.5},
+        targets={"mouth-right-aside": 0.65, "mouth-right-up": 0.5, "mouth-right-corner-puller": 0.35},
     ),
     "mouthFrownLeft": ControlPose(units={"MouthLeftPullDown": 1.0}, targets={"mouth-left-depression": 0.5}),
     "mouthFrownRight": ControlPose(units={"MouthRightPullDown": 1.0}, targets={"mouth-right-depression": 0.5}),
-    "mouthStretchLeft": ControlPose(targets={"mouth-left-retraction": 1.2, "mouth-left-depression": 0.35}),
-    "mouthStretchRight": ControlPose(targets={"mouth-right-retraction": 1.2, "mouth-right-depression": 0.35}),
+    "mouthStretchLeft": ControlPose(targets={"mouth-left-aside": 0.75, "mouth-left-retraction": 0.2}),
+    "mouthStretchRight": ControlPose(targets={"mouth-right-aside": 0.75, "mouth-right-retraction": 0.2}),
     "mouthLeft": ControlPose(units={"MouthMoveLeft": 1.0}),
     "mouthRight": ControlPose(units={"MouthMoveRight": 1.0}),
-    "mouthPucker": ControlPose(units={"LipsKiss": 1.0}),
-    "mouthFunnel": ControlPose(units={"LipsKiss": 0.6, "JawDrop": 0.25, "UpperLipUp": 0.5, "lowerLipDown": 0.4}),
+    "mouthPucker": ControlPose(units={"LipsKiss": 1.0}, targets={"mouth-aside": -0.45}),
+    "mouthFunnel": ControlPose(
+        units={"LipsKiss": 0.6, "JawDrop": 0.25, "UpperLipUp": 0.5, "lowerLipDown": 0.4}, targets={"mouth-aside": -0.3}
+    ),
     "mouthUpperUp": ControlPose(units={"UpperLipUp": 1.0}),
     "mouthLowerDown": ControlPose(units={"lowerLipDown": 1.0}),
     # The kit's "mouth-compression" pulls the corners up into a smile, its "mouth-elevation" bares the upper teeth.
@@ -234,7 +238,7 @@ def sample_expression(
             maybe(1.0, str(rng.choice(["jawLeft", "jawRight"])))
         maybe(0.12, "noseSneer", scale=0.8)
         if rng.random() < 0.25:
-            targets["mouth-corner-puller"] = float(rng.beta(1.2, 2.0))
+            _draw_corners(targets, float(rng.beta(1.2, 2.0)))
         if rng.random() < 0.15:
             targets["mouth-parling"] = 0.8 * float(rng.beta(1.2, 2.0))
         if rng.random() < 0.1:
@@ -285,21 +289,28 @@ def _smile_for_the_camera(
     # Which way the lips part; more of the upper lip's own lift would show gums and push teeth through.
     parted = rng.random()
     if parted < 0.4:
-        targets["mouth-corner-puller"] = width
+        _draw_corners(targets, width)
         targets["mouth-parling"] = smile * float(rng.uniform(0.8, 1.3))
         units["UpperLipUp"] = smile * float(rng.uniform(0.35, 0.7))
     elif parted < 0.6:
-        targets["mouth-retraction"] = min(width, 1.2)
+        targets["mouth-retraction"] = 0.4 * width
+        targets["mouth-aside"] = 0.5 * width
         units["UpperLipUp"] = smile * float(rng.uniform(0.5, 0.8))
         units["lowerLipDown"] = smile * float(rng.uniform(0.2, 0.5))
     elif parted < 0.75:
-        targets["mouth-corner-puller"] = width
+        _draw_corners(targets, width)
         targets["mouth-part-later"] = smile * float(rng.uniform(0.4, 0.8))
     else:  # lips closed
-        targets["mouth-corner-puller"] = 0.8 * width
+        _draw_corners(targets, 0.8 * width)
     if parted < 0.75 and rng.random() < 0.45:
         controls["jawOpen"] = 0.97 * smile * float(rng.beta(1.2, 4.0))
     units["NasolabialDeepener"] = smile * float(rng.uniform(0.0, 0.8))
+
+
+def _draw_corners(targets: dict[str, float], amount: float) -> None:
+    """Add a smile of both corners beside what controls make of them."""
+    for target, share in (("mouth-aside", 0.4), ("mouth-up", 0.3), ("mouth-corner-puller", 0.3)):
+        targets[target] = targets.get(target, 0.0) + share * amount
 
 
 def _sample_lids(rng: np.random.Generator) -> dict[str, float]:
