@@ -41,7 +41,7 @@ EXPRESSIONS = (
             **_pair("eyeSquint", 0.5),
             "mouthUpperUp": 0.7,
             "mouthLowerDown": 0.9,
-            **_pair("mouthStretch", 0.3),
+            **_pair("mouthStretch", 0.2),
         },
         description="Brows down, teeth clenched and bared.",
     ),
@@ -89,7 +89,7 @@ EXPRESSIONS = (
             "browInnerUp": 1.2,
             **_pair("browOuterUp", 0.2),
             **_pair("eyeWide", 1.3),
-            **_pair("mouthStretch", 0.4),
+            **_pair("mouthStretch", 0.3),
             **_pair("mouthFrown", 0.75),
             "mouthLowerDown": 0.5,
             "jawOpen": 0.14,
@@ -146,7 +146,7 @@ EXPRESSIONS = (
         {"eyeBlinkLeft": 1.0, "eyeSquintLeft": 0.3, **_pair("mouthSmile", 0.6), "browDownLeft": 0.12},
         description="The subject's left eye closed, with a smile.",
     ),
-    Preset("Kiss", {"mouthPucker": 1.1, "mouthShrugLower": 0.4}, description="Lips pursed."),
+    Preset("Kiss", {"mouthPucker": 1.0, "mouthShrugLower": 0.4}, description="Lips pursed."),
     Preset("Asleep", {**_pair("eyeBlink", 1.0), "jawOpen": 0.039}, description="Eyes closed, face relaxed."),
 )
 
@@ -164,16 +164,16 @@ VISEMES = (
     ),
     Preset("Viseme TH", {"jawOpen": 0.1, "mouthLowerDown": 0.25}, description="As in think, this."),
     Preset("Viseme DD", {"jawOpen": 0.08, "mouthUpperUp": 0.25, "mouthLowerDown": 0.3}, description="As in t, d."),
-    Preset("Viseme KK", {"jawOpen": 0.17, **_pair("mouthStretch", 0.15)}, description="As in k, g."),
+    Preset("Viseme KK", {"jawOpen": 0.17, **_pair("mouthStretch", 0.1)}, description="As in k, g."),
     Preset(
         "Viseme CH",
-        {"mouthFunnel": 0.5, "mouthPucker": 0.3, "jawOpen": 0.029},
+        {"mouthFunnel": 0.5, "mouthPucker": 0.2, "jawOpen": 0.029},
         description="Lips forward, teeth together, as in chin, join, she.",
     ),
     Preset(
         "Viseme SS",
         {
-            **_pair("mouthStretch", 0.5),
+            **_pair("mouthStretch", 0.3),
             **_pair("mouthFrown", 0.3),
             "mouthLowerDown": 0.4,
             "mouthUpperUp": 0.5,
@@ -181,17 +181,17 @@ VISEMES = (
         },
         description="Teeth together, lips apart, as in s, z.",
     ),
-    Preset("Viseme NN", {**_pair("mouthStretch", 0.15), "jawOpen": 0.17}, description="As in n, l."),
-    Preset("Viseme RR", {"mouthFunnel": 0.35, "mouthPucker": 0.25, "jawOpen": 0.08}, description="As in red."),
+    Preset("Viseme NN", {**_pair("mouthStretch", 0.1), "jawOpen": 0.17}, description="As in n, l."),
+    Preset("Viseme RR", {"mouthFunnel": 0.35, "mouthPucker": 0.2, "jawOpen": 0.08}, description="As in red."),
     Preset("Viseme AA", {"jawOpen": 0.44}, description="As in car."),
-    Preset("Viseme E", {"jawOpen": 0.29, **_pair("mouthStretch", 0.5)}, description="As in bed."),
+    Preset("Viseme E", {"jawOpen": 0.29, **_pair("mouthStretch", 0.3)}, description="As in bed."),
     Preset(
         "Viseme IH",
-        {**_pair("mouthStretch", 0.5), **_pair("mouthFrown", 0.12), "jawOpen": 0.27},
+        {**_pair("mouthStretch", 0.3), **_pair("mouthFrown", 0.12), "jawOpen": 0.27},
         description="As in tip, see.",
     ),
     Preset("Viseme OH", {"mouthFunnel": 0.8, "jawOpen": 0.2}, description="As in toe."),
-    Preset("Viseme OU", {"mouthPucker": 0.9, "mouthFunnel": 0.2, "jawOpen": 0.09}, description="As in book, you."),
+    Preset("Viseme OU", {"mouthPucker": 0.75, "mouthFunnel": 0.2, "jawOpen": 0.09}, description="As in book, you."),
 )
 
 # For bundles that can turn the eyes. Sides are the subject's, as in the controls' names.
