@@ -174,6 +174,7 @@ def calibrate(
     """Bend a head map until a bundle's frames show what they are told, and keep it if they do so better.
 
     Args:
+        controls: the map; what it was told of turned portraits is forgotten.
         bundle_of: writes a bundle with these controls, and opens it.
 
     Returns:

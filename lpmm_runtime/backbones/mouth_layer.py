@@ -449,7 +449,7 @@ def _with_upper_teeth(result: Array, mouth: PortraitMouth, teeth: _Teeth, unit: 
     if not has_own:
         return result
     # Below and beside its own, where its lips hid them, they go on: from where the middle ends to where the sides do.
-    own_edge = np.empty_like(along)
+    own_edge = np.zeros_like(along)
     inner = has_own * on_arch
     outer: list[tuple[Array, Array, Array]] = []
     for side, (end, bottom, bright) in zip((-1.0, 1.0), mouth.ends, strict=True):

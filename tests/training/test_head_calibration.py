@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bending the head map: what frames show of an angle becomes what was asked for, and sides stay each other's mirror."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,10 +95,13 @@ def test_a_bundle_is_measured_and_kept_only_if_bending_helps(toy_run: Path, load
         tried.append(controls)
         return engine
 
-    controls, scores = calibrate(engine.bundle.rig.controls, bundle_of, loaded_toy_kit, 1, 0)
+    # What a run found earlier of turned portraits is forgotten: it belongs to the bend that it was found with.
+    given = replace(engine.bundle.rig.controls, head_reach=np.full((3, 3), 0.1, np.float32))
+    controls, scores = calibrate(given, bundle_of, loaded_toy_kit, 1, 0)
     # Whatever is bent, this engine shows the same: it did not help, and is not kept.
-    for name in ("directions", "moves", "head_coefficients", "head_reach"):
-        assert np.array_equal(getattr(controls, name), getattr(engine.bundle.rig.controls, name))
+    for name in ("directions", "moves", "head_coefficients"):
+        assert np.array_equal(getattr(controls, name), getattr(given, name))
+    assert not controls.head_reach.any()
     assert not np.array_equal(tried[1].head_coefficients, controls.head_coefficients)
     assert scores["head_angle_off"] == scores["head_angle_off_before"] == pytest.approx(found.worst())
     assert scores["turned_head_angle_off"] == scores["turned_head_angle_off_before"] > 0.0
